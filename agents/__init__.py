@@ -1,0 +1,1 @@
+"""Painters: what decides which strokes to make, given a photo."""

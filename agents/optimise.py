@@ -1,0 +1,347 @@
+"""The training-free painter: strokes found by search and by gradient through the exact rasteriser.
+
+1. Grow. Candidates are thrown where the error is, at a scale that shrinks as the painting
+   proceeds; each is scored in its best colour (least squares); the best ones form a bundle, and
+   gradient steps fit the bundle to what is missing.
+2. Polish. Every so often, and at length in the end, all strokes move together.
+
+What the polish minimises decides the finish. "picture": the error of the last canvas alone.
+"process": the mean logarithm of the errors of the canvases along the way, that is their mean
+PSNR, so that the painting is good at every moment and still gets better to the end.
+
+Stroke optimisation by gradient follows Zou et al., "Stylized Neural Painting", CVPR 2021.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..backend import workers
+from ..renderers import bezier, bezier_cpu
+from ..renderers.drawing import Drawing
+from ..renderers.stroke import STROKE_SIZE, rescale, to_pixels
+
+Finish = Literal["process", "picture"]
+FINISHES: tuple[Finish, ...] = ("process", "picture")
+Background = Literal["black", "white", "mean"]
+BACKGROUNDS: tuple[Background, ...] = ("black", "white", "mean")
+
+Image = NDArray[np.float32]
+
+MAX_STROKES = 10_000
+WORKING_SIDE = 256
+"""Longest shorter side, in pixels, of the canvas that the search works on."""
+
+# Relative step sizes of the 13 numbers; thickness is the most sensitive of them.
+RATES = torch.tensor([1, 1, 1, 1, 1, 1, 0.7, 1, 0.7, 1, 1, 1, 1])
+CANDIDATES_PER_TASK = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the painter works; the defaults paint 400 strokes at 128 pixels in half a minute.
+
+    Attributes:
+        strokes: exact number of strokes, 1 to 10,000.
+        finish: "process" or "picture", see the module's head.
+        seed: of the candidates; the only randomness.
+        background: colour of the empty canvas.
+        effort: multiplies the gradient steps; 0.1 for a sketch, 2 for patience.
+        bundle: strokes that are fitted together while growing.
+    """
+
+    strokes: int = 400
+    finish: Finish = "process"
+    seed: int = 0
+    background: Background = "mean"
+    effort: float = 1.0
+    bundle: int = 5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.strokes <= MAX_STROKES:
+            raise ValueError(f"strokes must be 1 to {MAX_STROKES}, got {self.strokes}")
+        if self.finish not in FINISHES:
+            raise ValueError(f"finish {self.finish!r} is unknown; known: {', '.join(FINISHES)}")
+        if self.background not in BACKGROUNDS:
+            known = ", ".join(BACKGROUNDS)
+            raise ValueError(f"background {self.background!r} is unknown; known: {known}")
+        if not 0.01 <= self.effort <= 100:
+            raise ValueError(f"effort must be 0.01 to 100, got {self.effort}")
+        if self.bundle < 1:
+            raise ValueError(f"bundle must be at least 1, got {self.bundle}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be 0 or more, got {self.seed}")
+
+    def steps(self, count: int) -> int:
+        """Gradient steps under the given effort."""
+        return max(1, round(count * self.effort))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a painter reports as it works.
+
+    Attributes:
+        stage: "grow" or "polish".
+        strokes: on the canvas by now.
+        share: of the work that is done, 0 to 1.
+        psnr: of the canvas by now, in dB.
+    """
+
+    stage: str
+    strokes: int
+    share: float
+    psnr: float
+
+
+Report = Callable[[Progress], None]
+
+
+def optimise(
+    photo: Image,
+    height: int,
+    width: int,
+    settings: Settings | None = None,
+    report: Report = lambda progress: None,
+) -> Drawing:
+    """Paint a photo with strokes, without any training.
+
+    Args:
+        photo: (H, W, 3) float32 RGB in [0, 1]; the painter sees it at the canvas's size.
+        height: canvas rows.
+        width: canvas columns. Canvases with both sides above 256 pixels are worked out at a
+            smaller one; strokes fit any size.
+        settings: see `Settings`.
+        report: called often with the progress; raising KeyboardInterrupt in it, or Ctrl-C, ends
+            the work early.
+
+    Returns:
+        The drawing, with exactly `settings.strokes` strokes; after Ctrl-C those painted so far,
+        and `extra["interrupted"]` is true. Same arguments, same bits, on any number of threads.
+    """
+    from ..backend.media import resize
+
+    settings = settings or Settings()
+    shrink = min(1.0, WORKING_SIDE / min(height, width))
+    rows, columns = max(1, round(height * shrink)), max(1, round(width * shrink))
+    target = np.ascontiguousarray(resize(photo, rows, columns).transpose(2, 0, 1))
+    painter = _Painter(target, settings, report)
+    interrupted = False
+    try:
+        painter.grow()
+        painter.polish()
+    except KeyboardInterrupt:
+        interrupted = True
+    strokes = rescale(painter.strokes, min(rows, columns), min(height, width)).clamp(0, 1)
+    r, g, b = (float(value) for value in painter.background[:, 0, 0])
+    return Drawing(
+        strokes=strokes.numpy(),
+        height=height,
+        width=width,
+        background=(r, g, b),
+        seed=settings.seed,
+        method="optimise",
+        extra={"finish": settings.finish, "interrupted": interrupted},
+    )
+
+
+def process_gradient(
+    strokes: Tensor, background: Image, target: Image, weights: Image, softness: float
+) -> tuple[NDArray[np.float64], Tensor]:
+    """Squared errors along a painting process and the gradient of their weighted sum.
+
+    Args:
+        strokes: (K, 13).
+        background: (3, H, W) first canvas.
+        target: (3, H, W).
+        weights: (K,) float32; 0 skips a canvas.
+        softness: half the width of a stroke's edge in pixels.
+
+    Returns:
+        Errors (K,), summed over pixels and channels, 0 where the weight is 0; and the gradient
+        (K, 13) of sum over k of weights[k] * errors[k].
+    """
+    leaf = strokes.detach().requires_grad_()
+    with torch.enable_grad():
+        geometry = to_pixels(leaf, *target.shape[1:])
+    values = geometry.detach().numpy()
+    jobs = [
+        (values, background, target, weights, top, bottom, softness)
+        for top, bottom in bezier.bands(target.shape[1], 1)
+    ]
+    parts = workers.run(_process_band, jobs)
+    grad, errors = (np.sum(column, axis=0) for column in zip(*parts, strict=True))
+    geometry.backward(torch.from_numpy(grad.astype(np.float32)))
+    assert leaf.grad is not None
+    return errors, leaf.grad
+
+
+def _process_band(
+    geometry: Image,
+    background: Image,
+    target: Image,
+    weights: Image,
+    top: int,
+    bottom: int,
+    softness: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    grad = np.zeros(geometry.shape)
+    errors = np.zeros(len(geometry))
+    bezier_cpu.process_rows(
+        geometry, background, target, weights, top, bottom, softness, grad, errors
+    )
+    return grad, errors
+
+
+class _Descent:
+    """Adam on strokes, which stay within [0, 1]."""
+
+    def __init__(self, strokes: Tensor, rate: float) -> None:
+        self.strokes = strokes.clone()
+        self.rate = rate * RATES
+        self.mean, self.square = torch.zeros_like(strokes), torch.zeros_like(strokes)
+        self.count = 0
+
+    def step(self, gradient: Tensor, decay: float) -> None:
+        self.count += 1
+        self.mean.mul_(0.9).add_(gradient, alpha=0.1)
+        self.square.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
+        mean = self.mean / (1 - 0.9**self.count)
+        spread = (self.square / (1 - 0.99**self.count)).sqrt_().add_(1e-9)
+        self.strokes = (self.strokes - decay * self.rate * mean / spread).clamp_(0, 1)
+
+
+class _Painter:
+    def __init__(self, target: Image, settings: Settings, report: Report) -> None:
+        self.target, self.settings, self.report = target, settings, report
+        self.rng = np.random.default_rng(settings.seed)
+        shade = {"black": 0.0, "white": 1.0, "mean": target.mean((1, 2), keepdims=True)}
+        self.background: Image = np.empty_like(target)
+        self.background[:] = shade[settings.background]
+        self.strokes = torch.zeros(0, STROKE_SIZE)
+        self.psnr = 0.0
+
+    # Shares of the work: growing costs about as much as a third of the final polish.
+    GROW_SHARE = 0.4
+    POLISH_EVERY = 50
+
+    def grow(self) -> None:
+        """Add bundle after bundle, each where the error is now."""
+        total = self.settings.strokes
+        canvas = self.background
+        while len(self.strokes) < total:
+            count = min(self.settings.bundle, total - len(self.strokes))
+            bundle = self._best_candidates(canvas, count)
+            bundle = self._fit(bundle, canvas)
+            canvas = self._painted(canvas, bundle)
+            self.strokes = torch.cat([self.strokes, bundle])
+            done = len(self.strokes)
+            if done // self.POLISH_EVERY > (done - count) // self.POLISH_EVERY and done < total:
+                self._descend(self.settings.steps(30), 0.006, 0.7, last=0.1)
+                canvas = self._painted(self.background, self.strokes)
+            self._tell("grow", self.GROW_SHARE * done / total, canvas)
+
+    def polish(self) -> None:
+        """Move all strokes together; the longest part."""
+        steps = self.settings.steps(600)
+        self._descend(steps, 0.006, 0.6, last=0.05, share=(self.GROW_SHARE, 1.0))
+
+    def _tell(self, stage: str, share: float, canvas: Image) -> None:
+        error = float(((canvas - self.target) ** 2).mean())
+        self.report(Progress(stage, len(self.strokes), share, _psnr(error)))
+
+    def _painted(self, canvas: Image, strokes: Tensor) -> Image:
+        start = torch.from_numpy(canvas)[None]
+        return bezier.paint(start, strokes[None])[0].numpy()
+
+    def _scale(self) -> float:
+        """Size of the next strokes as a share of the canvas; falls with their number."""
+        return max(0.02, 0.4 * (1 + len(self.strokes) / 25) ** -0.8)
+
+    def _best_candidates(self, canvas: Image, count: int) -> Tensor:
+        """Throw strokes at the error and keep those that would lower it most, (count, 13)."""
+        trials, scale, rng = 600, self._scale(), self.rng
+        _, height, width = self.target.shape
+        error = ((canvas - self.target) ** 2).sum(0).ravel().astype(np.float64) + 1e-12
+        pixels = rng.choice(height * width, trials, p=error / error.sum())
+        middle = np.stack([(pixels % width + 0.5) / width, (pixels // width + 0.5) / height], 1)
+        strokes = rng.random((trials, STROKE_SIZE))
+        side = min(height, width)
+        reach = (rng.random((trials, 4)) - 0.5) * 2 * scale * (side / np.array([width, height] * 2))
+        strokes[:, 0:2] = middle + reach[:, :2]
+        strokes[:, 4:6] = middle - reach[:, :2] + 0.3 * reach[:, 2:]
+        strokes[:, 6] = 1.5 * scale * rng.random(trials)
+        strokes[:, 8] = 1.5 * scale * rng.random(trials)
+        strokes[:, 7] = strokes[:, 9] = 0.9
+        candidates = torch.from_numpy(strokes.clip(0, 1).astype(np.float32))
+        geometry = to_pixels(candidates, height, width).numpy()
+        gains = np.zeros(trials, np.float32)
+        workers.run(
+            bezier_cpu.score,
+            [
+                (geometry[part], canvas, self.target, 0.5, gains[part])
+                for start in range(0, trials, CANDIDATES_PER_TASK)
+                for part in [slice(start, start + CANDIDATES_PER_TASK)]
+            ],
+        )
+        candidates[:, 10:] = torch.from_numpy(geometry[:, 10:])
+        order = np.argsort(-gains, kind="stable")[:count]
+        return candidates[torch.from_numpy(order)]
+
+    def _fit(self, bundle: Tensor, canvas: Image) -> Tensor:
+        """Gradient steps for a bundle alone; soft edges let it feel what is near."""
+        steps = self.settings.steps(30)
+        descent = _Descent(bundle, 0.02)
+        weights = np.zeros(len(bundle), np.float32)
+        weights[-1] = 1
+        for step in range(steps):
+            _, gradient = process_gradient(descent.strokes, canvas, self.target, weights, 1.0)
+            descent.step(gradient, 1 - 0.9 * step / steps)
+        return descent.strokes
+
+    def _milestones(self) -> Image:
+        """How much the logarithm of the error after each stroke counts, (K,)."""
+        count = len(self.strokes)
+        weights = np.zeros(count, np.float32)
+        if self.settings.finish == "process":
+            weights[9::10] = 1
+            weights[-1] = max(1.0, count / 40)
+        else:
+            weights[-1] = 1
+        return weights
+
+    def _descend(
+        self,
+        steps: int,
+        rate: float,
+        softness: float,
+        last: float,
+        share: tuple[float, float] | None = None,
+    ) -> None:
+        """Joint gradient steps on all strokes, step sizes falling to the share `last`."""
+        wanted = self._milestones()
+        descent = _Descent(self.strokes, rate)
+        arguments = self.background, self.target
+        errors, _ = process_gradient(self.strokes, *arguments, wanted, softness)
+        for step in range(steps):
+            # d log(e) = de / e: the errors of the step before serve as the scale.
+            weights = np.divide(wanted, errors + 1e-9, where=wanted > 0, out=np.zeros_like(wanted))
+            errors, gradient = process_gradient(
+                descent.strokes, *arguments, weights.astype(np.float32), softness
+            )
+            descent.step(gradient, last + (1 - last) * (1 - step / steps))
+            self.strokes = descent.strokes
+            if share is not None:
+                done = share[0] + (share[1] - share[0]) * (step + 1) / steps
+                psnr = _psnr(float(errors[-1]) / self.target.size)
+                self.report(Progress("polish", len(self.strokes), done, psnr))
+
+
+def _psnr(error: float) -> float:
+    return math.inf if error <= 0 else -10 * math.log10(error)

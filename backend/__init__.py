@@ -1,0 +1,1 @@
+"""What everything stands on: devices, the shared batching service, and media files."""

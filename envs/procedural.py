@@ -1,0 +1,119 @@
+"""Random pictures: smooth backgrounds with shapes on them, drawn from nothing but a seed.
+
+They stand in for photos where none are at hand. Sizes are fractions of the picture, so the same
+draw gives the same picture at every resolution.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+FEWEST_SHAPES, MOST_SHAPES = 3, 9
+LARGEST_WAVE = 4
+HALF = np.float32(0.5)
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> Image:
+    """Draw one picture.
+
+    Args:
+        rng: the only source of randomness.
+        height: rows.
+        width: columns.
+
+    Returns:
+        (height, width, 3) float32 in [0, 1].
+    """
+    # Pixel centres; the shorter side has length 1.
+    short = min(height, width)
+    y: Image = ((np.arange(height, dtype=np.float32) + HALF) / np.float32(short))[:, None]
+    x: Image = ((np.arange(width, dtype=np.float32) + HALF) / np.float32(short))[None, :]
+    frame = np.array([height / short, width / short], dtype=np.float32)
+
+    image = _gradient(rng, y / frame[0], x / frame[1])
+    image += _waves(rng, y, x)
+    np.clip(image, 0, 1, out=image)
+    for _ in range(rng.integers(FEWEST_SHAPES, MOST_SHAPES + 1)):
+        _add_shape(rng, image, y, x, frame)
+    return np.clip(image, 0, 1, out=image)
+
+
+def _gradient(rng: np.random.Generator, y: Image, x: Image) -> Image:
+    """Four corner colours, blended: (H, W, 3)."""
+    corners = _palette(rng, 4)
+    left = corners[0] + (corners[1] - corners[0]) * y[..., None]  # (H, 1, 3)
+    right = corners[2] + (corners[3] - corners[2]) * y[..., None]
+    blend: Image = left + (right - left) * x[..., None]
+    return blend
+
+
+def _waves(rng: np.random.Generator, y: Image, x: Image) -> Image:
+    """A few low frequencies that break the gradient's evenness: (H, W, 3)."""
+    frequency = _uniform(rng, -LARGEST_WAVE, LARGEST_WAVE, (3, 2))
+    phase = _uniform(rng, 0, 2 * np.pi, 3)
+    tint = _uniform(rng, -0.08, 0.08, (3, 3))
+    total = np.zeros((y.shape[0], x.shape[1], 3), dtype=np.float32)
+    for (fy, fx), shift, colour in zip(frequency, phase, tint, strict=True):
+        total += np.sin(np.pi * (fy * y + fx * x) + shift)[..., None] * colour
+    return total
+
+
+def _add_shape(rng: np.random.Generator, image: Image, y: Image, x: Image, frame: Image) -> None:
+    """Blend one ellipse, rectangle, ring or soft blob into the image, in place."""
+    kind = rng.integers(4)
+    centre = _uniform(rng, 0, 1, 2) * frame
+    # Large shapes first would be tidier; a wide range of sizes in any order is more varied.
+    radii = np.exp(_uniform(rng, np.log(0.03), np.log(0.5), 2))
+    angle = _uniform(rng, 0, np.pi, 1)[0]
+    opacity = _uniform(rng, 0.6, 1, 1)[0]
+    colours = _palette(rng, 2)
+    ring = _uniform(rng, 0.4, 0.8, 1)[0]
+
+    reach = float(np.hypot(*radii)) * (2 if kind == 3 else 1.1)
+    rows = _span(y[:, 0], centre[0], reach)
+    columns = _span(x[0], centre[1], reach)
+    if rows.start == rows.stop or columns.start == columns.stop:
+        return
+    dy, dx = y[rows] - centre[0], x[:, columns] - centre[1]
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    u, v = (dx * cos + dy * sin) / radii[0], (dy * cos - dx * sin) / radii[1]
+
+    pixel = y[1, 0] - y[0, 0] if len(y) > 1 else np.float32(1)
+    sharpness = min(radii) / pixel  # edges are one pixel wide
+    round_distance = np.sqrt(u * u + v * v)
+    if kind == 0:
+        cover = _edge(1 - round_distance, sharpness)
+    elif kind == 1:
+        cover = _edge(1 - np.maximum(np.abs(u), np.abs(v)), sharpness)
+    elif kind == 2:
+        band = np.minimum(1 - round_distance, round_distance - ring)
+        cover = _edge(band, sharpness)
+    else:
+        cover = np.exp(-2 * round_distance * round_distance)
+    cover = (cover * opacity)[..., None]
+    fill = colours[0] + (colours[1] - colours[0]) * np.clip(0.5 + 0.5 * u, 0, 1)[..., None]
+    image[rows, columns] += cover * (fill - image[rows, columns])
+
+
+def _edge(inside: Image, sharpness: np.float32) -> Image:
+    cover: Image = np.clip(inside * sharpness + HALF, 0, 1)
+    return cover
+
+
+def _span(positions: Image, centre: np.float32, reach: float) -> slice:
+    first, last = np.searchsorted(positions, (centre - reach, centre + reach))
+    return slice(int(first), int(last))
+
+
+def _palette(rng: np.random.Generator, count: int) -> Image:
+    """Colours around one common hue, (count, 3): natural pictures have related colours."""
+    base = _uniform(rng, 0.1, 0.9, 3)
+    colours: Image = np.clip(base + _uniform(rng, -0.35, 0.35, (count, 3)), 0, 1)
+    return colours
+
+
+def _uniform(
+    rng: np.random.Generator, low: float, high: float, shape: int | tuple[int, ...]
+) -> Image:
+    return (low + (high - low) * rng.random(shape, dtype=np.float32)).astype(np.float32)

@@ -1,0 +1,240 @@
+"""The command `neuralpaint`: paint, render, envs, doctor."""
+
+import json
+import math
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+app = typer.Typer(
+    help="Paint real photos with Bézier strokes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_console = Console(stderr=True)
+
+
+class Finish(str, Enum):
+    """What the strokes are optimised for."""
+
+    process = "process"
+    picture = "picture"
+
+
+class Background(str, Enum):
+    """Colour of the empty canvas."""
+
+    black = "black"
+    white = "white"
+    mean = "mean"
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one machine-readable line on standard output.")
+]
+
+
+@app.command()
+def paint(
+    photo: Annotated[
+        Path | None, typer.Argument(help="The photo to paint: JPEG, PNG, WebP, TIFF, ...")
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Paint the portrait that ships with scikit-image.")
+    ] = False,
+    strokes: Annotated[int, typer.Option(help="Exact number of strokes.")] = 400,
+    size: Annotated[int, typer.Option(help="Shorter side of the canvas in pixels.")] = 128,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder. [default: out/NAME OF THE PHOTO]")
+    ] = None,
+    finish: Annotated[
+        Finish,
+        typer.Option(help="process: good at every moment; picture: only the end counts."),
+    ] = Finish.process,
+    background: Annotated[
+        Background, typer.Option(help="The empty canvas.")
+    ] = Background.mean,
+    effort: Annotated[
+        float, typer.Option(help="Multiplies the work: 0.1 for a sketch, 3 for patience.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed paints the same picture.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Paint a photo: picture, video, vector strokes and figures into one folder.
+
+    Ctrl-C ends the painting early and keeps what was painted.
+    """
+    from .agents import optimise
+    from .agents.paint import canvas_size, paint_photo
+    from .backend.files import UnwritableFolderError, writable_folder
+    from .backend.media import MediaError, read_image
+
+    if (photo is None) != demo:
+        _fail("give one photo to paint, or --demo")
+    try:
+        settings = optimise.Settings(
+            strokes=strokes,
+            finish=finish.value,
+            seed=seed,
+            background=background.value,
+            effort=effort,
+        )
+        image = _demo_photo() if photo is None else read_image(photo)
+        height, width = canvas_size(image, size)
+        name = "demo" if photo is None else photo.stem
+        folder = writable_folder(out or Path("out") / name)
+    except (ValueError, MediaError, UnwritableFolderError) as error:
+        _fail(str(error))
+    _console.print(
+        f"{'the demo portrait' if photo is None else photo.name}: {strokes} strokes on a canvas "
+        f"of {width} x {height} pixels, finish {settings.finish}"
+    )
+    if min(height, width) > optimise.WORKING_SIDE:
+        _console.print(
+            f"note: strokes are worked out on a canvas of {optimise.WORKING_SIDE} pixels and "
+            f"then painted at {size}"
+        )
+    bar = Progress(
+        TextColumn("{task.fields[stage]:>7}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]} strokes, {task.fields[psnr]:.2f} dB"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=_console,
+        transient=as_json,
+    )
+    with bar:
+        task = bar.add_task("paint", total=1.0, stage="grow", done=0, psnr=math.nan)
+
+        def show(progress: optimise.Progress) -> None:
+            bar.update(
+                task,
+                completed=progress.share,
+                stage=progress.stage,
+                done=progress.strokes,
+                psnr=progress.psnr,
+            )
+
+        try:
+            figures = paint_photo(
+                image,
+                folder,
+                size=size,
+                settings=settings,
+                source="astronaut.png" if photo is None else photo.name,
+                report=show,
+            )
+        except (ValueError, OSError) as error:
+            bar.stop()
+            _fail(str(error))
+    if figures["interrupted"]:
+        _console.print(f"stopped early: kept the {figures['strokes']} strokes painted so far")
+    _report(as_json, {"out": str(folder), **figures}, f"{folder}: {_summary(figures)}")
+
+
+@app.command()
+def render(
+    strokes_json: Annotated[Path, typer.Argument(help="A strokes.json that `paint` wrote.")],
+    out: Annotated[Path, typer.Option(help="File to write: .png, .svg or .mp4.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Shorter side in pixels. [default: as painted]")
+    ] = None,
+    strokes: Annotated[
+        int | None, typer.Option(min=0, help="Only the first N strokes. [default: all]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Paint a strokes.json again, as picture, vector graphic or video, at any size."""
+    from .agents import paint as painting
+    from .backend.files import UnwritableFolderError, writable_folder
+    from .renderers.drawing import Drawing
+
+    try:
+        drawing = Drawing.load(strokes_json)
+        if strokes is not None:
+            drawing = drawing.first(strokes)
+        height, width = painting.drawing_size(drawing, size)
+        writable_folder(out.parent)
+        painting.render(drawing, out, height, width)
+    except (ValueError, UnwritableFolderError, OSError) as error:
+        _fail(str(error))
+    facts = {"out": str(out), "strokes": len(drawing), "height": height, "width": width}
+    _report(as_json, facts, f"{out}: {len(drawing)} strokes at {width} x {height}")
+
+
+@app.command()
+def envs(as_json: JsonOption = False) -> None:
+    """List the Gymnasium environments."""
+    from .envs import REGISTRATIONS
+
+    if as_json:
+        print(json.dumps({entry.id: entry.summary for entry in REGISTRATIONS}))
+        return
+    table = Table("id", "what it is", box=None, pad_edge=False)
+    for entry in REGISTRATIONS:
+        table.add_row(entry.id, entry.summary)
+    Console().print(table)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Show devices, versions and the weights that are found."""
+    from .agents.paint import versions
+    from .backend import device
+    from .renderers.neural import load_weights
+
+    try:
+        network = load_weights()
+        found = f"{sum(p.numel() for p in network.parameters())} parameters"
+    except (FileNotFoundError, ValueError) as error:
+        found = f"not usable: {error}"
+    facts: dict[str, Any] = {
+        "versions": versions(),
+        **device.describe(),
+        "weights": {"renderers/neural": found},
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in _flatten(facts):
+        table.add_row(key, str(value))
+    Console().print(table)
+
+
+def _flatten(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += _flatten(value, f"{prefix}{key} ")
+        else:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def _demo_photo() -> Any:
+    from skimage import data
+
+    from .backend.media import as_image
+
+    return as_image(data.astronaut())
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    parts = [f"{at['psnr']:.1f} dB after {count}" for count, at in figures["at"].items()]
+    return f"{', '.join(parts)} strokes; {figures['seconds']:.0f} s"
+
+
+def _report(as_json: bool, facts: dict[str, Any], text: str) -> None:
+    print(json.dumps(facts) if as_json else text)
+
+
+def _fail(message: str) -> NoReturn:
+    _console.print(f"neuralpaint: {message}", style="red", markup=False, highlight=False)
+    raise typer.Exit(2)

@@ -1,0 +1,337 @@
+"""SVG: the strokes of a drawing as vector curves, for any size.
+
+A stroke is the union of discs of radius r(t) around Q(t). Its outline is the envelope of these
+discs: where the curve runs in direction T with speed s and the radius grows at rate r', the disc
+touches the outline at Q + r n with n . T = -r' / s, once on each side. Both sides are fitted with
+cubic Beziers and joined by arcs. Where that fails (the curve bends more sharply than the stroke
+is thick, or a disc swallows its neighbours because s <= |r'|), the stroke is the union of convex
+hulls of neighbouring discs instead, which is right for any curve but takes more bytes.
+
+The one approximation: opacity that changes along t is a linear gradient from P0 to P2, with stops
+where the curve is, so points beside a bent curve get the opacity of the nearest point of the
+chord, not of the curve. Colours are rounded to 8 bits.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .drawing import Drawing
+from .stroke import HALF_PIXEL
+
+Vector = NDArray[np.float64]  # (2,): x, y in pixels of the painted canvas
+
+TOLERANCE = 0.02  # pixels of the painted canvas between the outline and its fit
+_MAX_SIDE = 65536
+_MAX_SLOPE = 0.95  # |r'| / s above which the envelope is too close to its end to be fitted
+_NESTED = 1.001  # hulls of discs nearer than this share of |r1 - r0| are the larger disc
+_MIN_SPEED = 1e-3  # pixels per unit of t; below, the direction is lost
+_CHECKS = np.linspace(0, 1, 65)
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_svg(drawing: Drawing, *, height: float | None = None, width: float | None = None) -> str:
+    """Render a drawing as SVG.
+
+    Args:
+        drawing: what to render.
+        height: of the picture in CSS pixels; from the width and the canvas if None.
+        width: likewise. The canvas's own size if both are None; if both are given the picture
+            fills them, stretched where the proportions differ.
+
+    Returns:
+        An SVG 1.1 document; its user units are pixels of the painted canvas.
+
+    Raises:
+        ValueError: a side is not between 0 and 65536.
+    """
+    rows, columns = drawing.height, drawing.width
+    if height is None:
+        height = rows if width is None else width * rows / columns
+    if width is None:
+        width = height * columns / rows
+    if not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
+        raise ValueError(f"{width}x{height}: both sides must lie between 0 and {_MAX_SIDE} pixels")
+    decimals = 2 if min(rows, columns) >= 100 else 3
+    title = f"{drawing.source or 'Painting'}, {len(drawing)} strokes"
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.10g}" height="{height:.10g}" '
+        f'viewBox="0 0 {columns} {rows}" preserveAspectRatio="none">',
+        f"<title>{escape(_NOT_XML.sub('?', title))}</title>",
+        f'<rect width="{columns}" height="{rows}" fill="{_hex(drawing.background)}"/>',
+    ]
+    for index, stroke in enumerate(drawing.strokes.astype(np.float64)):
+        shape = _to_pixels(stroke, drawing)
+        if shape.v0 > 0 or shape.v1 > 0:
+            lines.append(_element(shape, f"g{index}", decimals))
+    return "\n".join([*lines, "</svg>", ""])
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One stroke in pixels of the painted canvas."""
+
+    p0: Vector
+    p1: Vector
+    p2: Vector
+    r0: float
+    r1: float
+    v0: float
+    v1: float
+    colour: str
+
+    def point(self, t: Vector) -> NDArray[np.float64]:
+        """Q(t), thesis Eq 6.2: (T,) -> (T, 2)."""
+        t = t[:, None]
+        return (1 - t) ** 2 * self.p0 + 2 * (1 - t) * t * self.p1 + t**2 * self.p2
+
+    def radius(self, t: Vector) -> Vector:
+        return self.r0 + (self.r1 - self.r0) * t
+
+
+@dataclass(frozen=True)
+class _Envelope:
+    """Both sides of the outline at parameters t.
+
+    Attributes:
+        sides: (2, T, 2): left and right points of the outline.
+        slopes: (2, T, 2): their derivatives in t.
+        forwards: (2, T): how far the slopes run along the curve.
+    """
+
+    sides: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    forwards: NDArray[np.float64]
+
+
+def _to_pixels(stroke: Vector, drawing: Drawing) -> _Shape:
+    canvas = np.array([drawing.width, drawing.height], np.float64)
+    p0, middle, p2 = stroke[0:2] * canvas, stroke[2:4], stroke[4:6] * canvas
+    p1 = p0 + (p2 - p0) * middle if drawing.control == "relative" else middle * canvas
+    scale = min(drawing.height, drawing.width) / 4
+    z0, v0, z1, v1 = (float(value) for value in stroke[6:10])
+    colour = _hex((float(stroke[10]), float(stroke[11]), float(stroke[12])))
+    return _Shape(p0, p1, p2, z0 * scale + HALF_PIXEL, z1 * scale + HALF_PIXEL, v0, v1, colour)
+
+
+def _element(shape: _Shape, name: str, decimals: int) -> str:
+    pen = _Pen(decimals)
+    if _is_regular(shape):
+        _draw_outline(pen, shape)
+        swallowed = False
+    else:
+        swallowed = _draw_hulls(pen, shape)
+    path = f'<path d="{pen.text()}" '
+    if shape.v0 == shape.v1 or swallowed:
+        opacity = shape.v0 if shape.r0 > shape.r1 else shape.v1  # the larger disc covers most
+        share = "" if opacity == 1 else f' fill-opacity="{_number(opacity)}"'
+        return f'{path}fill="{shape.colour}"{share}/>' if opacity > 0 else ""
+    return f'{_gradient(shape, name, decimals)}\n{path}fill="url(#{name})"/>'
+
+
+def _derivatives(shape: _Shape, t: Vector) -> tuple[NDArray[np.float64], Vector]:
+    """Q'(t), (T, 2), and the constant Q'', (2,)."""
+    legs = shape.p1 - shape.p0, shape.p2 - shape.p1
+    return 2 * ((1 - t[:, None]) * legs[0] + t[:, None] * legs[1]), 2 * (legs[1] - legs[0])
+
+
+def _is_regular(shape: _Shape) -> bool:
+    """Whether the outline can be drawn as the two sides of the envelope and two arcs."""
+    start, second = _derivatives(shape, np.zeros(1))
+    # The curve is slowest, and bends most, at the vertex of its parabola.
+    square = float(second @ second)
+    vertex = min(max(-float(start[0] @ second) / square, 0.0), 1.0) if square else 0.0
+    slowest = float(np.hypot(*_derivatives(shape, np.array([vertex]))[0][0]))
+    if slowest < _MIN_SPEED or slowest * _MAX_SLOPE <= abs(shape.r1 - shape.r0):
+        return False
+    # A side that runs backwards means that the curve bends more sharply than it is thick.
+    return bool((_envelope(shape, np.append(_CHECKS, vertex)).forwards > 0).all())
+
+
+def _envelope(shape: _Shape, t: Vector) -> _Envelope:
+    """The envelope and its derivative, by differentiating Q + r n.
+
+    With T the unit tangent, N its left normal, w = dT/dt . N the turning rate,
+    c = -r' / s and q = sqrt(1 - c^2):  n = c T +- q N.
+    """
+    first, second = _derivatives(shape, t)
+    rate = shape.r1 - shape.r0
+    speed = np.hypot(first[:, 0], first[:, 1])
+    tangent = first / speed[:, None]
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
+    turning = (normal @ second / speed)[:, None]
+    c = (-rate / speed)[:, None]
+    c_slope = (rate * (tangent @ second) / speed**2)[:, None]
+    q = np.sqrt(1 - c**2)
+    q_slope = -c * c_slope / q
+    radius = shape.radius(t)[:, None]
+    sides, slopes = [], []
+    for sign in (1, -1):
+        n = c * tangent + sign * q * normal
+        n_slope = c_slope * tangent + c * turning * normal
+        n_slope += sign * (q_slope * normal - q * turning * tangent)
+        sides.append(shape.point(t) + radius * n)
+        slopes.append(first + rate * n + radius * n_slope)
+    forwards = [(slope * tangent).sum(1) for slope in slopes]
+    return _Envelope(np.stack(sides), np.stack(slopes), np.stack(forwards))
+
+
+def _draw_outline(pen: "_Pen", shape: _Shape) -> None:
+    left = _fit(shape, 0, 0.0, 1.0)
+    right = [cubic[::-1] for cubic in reversed(_fit(shape, 1, 0.0, 1.0))]
+    rate = shape.r1 - shape.r0
+    pen.move(left[0][0])
+    for cubic in left:
+        pen.cubic(cubic)
+    # Growing discs show more than half of the last and less than half of the first.
+    pen.arc(shape.r1, right[0][0], large=rate > 0)
+    for cubic in right:
+        pen.cubic(cubic)
+    pen.arc(shape.r0, left[0][0], large=rate < 0)
+    pen.close()
+
+
+def _fit(shape: _Shape, side: int, start: float, end: float) -> list[NDArray[np.float64]]:
+    """Cubics (4, 2) that follow one side of the outline, split until they are near enough."""
+    t = np.linspace(start, end, 5)
+    envelope = _envelope(shape, t)
+    curve, slope = envelope.sides[side], envelope.slopes[side]
+    third = (end - start) / 3
+    cubic = np.stack(
+        [curve[0], curve[0] + third * slope[0], curve[4] - third * slope[4], curve[4]]
+    )
+    u = np.array([0.25, 0.5, 0.75])[:, None]
+    fitted = (
+        (1 - u) ** 3 * cubic[0]
+        + 3 * (1 - u) ** 2 * u * cubic[1]
+        + 3 * (1 - u) * u**2 * cubic[2]
+        + u**3 * cubic[3]
+    )
+    if np.abs(fitted - curve[1:4]).max() <= TOLERANCE or end - start < 1 / 64:
+        return [cubic]
+    middle = (start + end) / 2
+    return _fit(shape, side, start, middle) + _fit(shape, side, middle, end)
+
+
+def _draw_hulls(pen: "_Pen", shape: _Shape) -> bool:
+    """Draw the hull of each pair of neighbouring discs; all wind the same way, so they add up.
+
+    Returns:
+        Whether one disc of an end is the whole stroke.
+    """
+    bend = float(np.hypot(*(shape.p0 - 2 * shape.p1 + shape.p2)))
+    count = math.ceil(math.sqrt(bend / (4 * TOLERANCE))) or 1  # chords leave Q by bend / 4 n^2
+    t = np.linspace(0, 1, count + 1)
+    centres, radii = shape.point(t), shape.radius(t)
+    shown = np.zeros(count + 1, bool)
+    for i in range(count):
+        step = centres[i + 1] - centres[i]
+        distance, growth = float(np.hypot(*step)), float(radii[i + 1] - radii[i])
+        if distance <= _NESTED * abs(growth) or distance == 0:
+            continue
+        shown[i : i + 2] = True
+        along = step / distance
+        across = np.array([-along[1], along[0]])
+        c = -growth / distance
+        q = math.sqrt(1 - c**2)
+        left, right = c * along + q * across, c * along - q * across
+        pen.move(centres[i] + radii[i] * left)
+        pen.line(centres[i + 1] + radii[i + 1] * left)
+        pen.arc(radii[i + 1], centres[i + 1] + radii[i + 1] * right, large=growth > 0)
+        pen.line(centres[i] + radii[i] * right)
+        pen.arc(radii[i], centres[i] + radii[i] * left, large=growth < 0)
+        pen.close()
+    # A nested disc lies inside its larger neighbour, so only the largest of all can still miss.
+    largest = count if shape.r1 > shape.r0 else 0
+    if not shown[largest]:
+        pen.circle(centres[largest], float(radii[largest]))
+    return not shown.any()
+
+
+def _gradient(shape: _Shape, name: str, decimals: int) -> str:
+    ends = " ".join(
+        f'{key}="{_number(value, decimals)}"'
+        for key, value in zip(("x1", "y1", "x2", "y2"), [*shape.p0, *shape.p2], strict=True)
+    )
+    chord = shape.p2 - shape.p0
+    length = float(chord @ chord)
+    t = np.linspace(0, 1, 5)
+    # Where Q(t) lies along the chord; equal to t when the middle point is half way.
+    offset = (shape.point(t) - shape.p0) @ chord / length if length else t
+    offset = np.maximum.accumulate(offset.clip(0, 1))
+    if np.abs(offset - t).max() < 0.02:
+        t = offset = np.array([0.0, 1.0])
+    stops = "".join(
+        f'<stop offset="{_number(place)}" stop-color="{shape.colour}" '
+        f'stop-opacity="{_number(shape.v0 + (shape.v1 - shape.v0) * at)}"/>'
+        for place, at in zip(offset, t, strict=True)
+    )
+    return f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" {ends}>{stops}</linearGradient>'
+
+
+class _Pen:
+    """Writes path data, relative and rounded without letting the rounding add up."""
+
+    def __init__(self, decimals: int) -> None:
+        self._decimals = decimals
+        self._parts: list[str] = []
+        self._at = (0, 0)  # where a reader of the rounded text is, in units of the last decimal
+        self._start = (0, 0)
+
+    def text(self) -> str:
+        return "".join(self._parts)
+
+    def move(self, to: Vector) -> None:
+        self._at = self._start = self._round(to)
+        self._parts.append(f"M{self._join(self._at)}")
+
+    def line(self, to: Vector) -> None:
+        self._parts.append(f"l{self._relative([to])}")
+
+    def cubic(self, points: NDArray[np.float64]) -> None:
+        self._parts.append(f"c{self._relative(list(points[1:]))}")
+
+    def arc(self, radius: float, to: Vector, *, large: bool) -> None:
+        """Draw the part of a circle that is walked against the sense of x to y."""
+        size = _number(radius, self._decimals)
+        self._parts.append(f"a{size} {size} 0 {int(large)} 0 {self._relative([to])}")
+
+    def circle(self, centre: Vector, radius: float) -> None:
+        self.move(centre + np.array([radius, 0]))
+        self.arc(radius, centre - np.array([radius, 0]), large=False)
+        self.arc(radius, centre + np.array([radius, 0]), large=False)
+        self.close()
+
+    def close(self) -> None:
+        self._parts.append("z")
+        self._at = self._start
+
+    def _round(self, point: Vector) -> tuple[int, int]:
+        scale = 10**self._decimals
+        return round(float(point[0]) * scale), round(float(point[1]) * scale)
+
+    def _relative(self, points: list[Vector]) -> str:
+        x, y = self._at
+        rounded = [self._round(point) for point in points]
+        self._at = rounded[-1]
+        return self._join([value for px, py in rounded for value in (px - x, py - y)])
+
+    def _join(self, values: tuple[int, ...] | list[int]) -> str:
+        numbers = [_number(value / 10**self._decimals, self._decimals) for value in values]
+        return " ".join(numbers).replace(" -", "-")
+
+
+def _number(value: float, decimals: int = 3) -> str:
+    """The shortest text of a rounded number: 0.50 -> .5, -0.00 -> 0."""
+    text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+    if text in ("-0", "-", ""):
+        return "0"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def _hex(colour: tuple[float, float, float]) -> str:
+    return "#" + "".join(f"{round(value * 255):02x}" for value in colour)

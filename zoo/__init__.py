@@ -1,0 +1,1 @@
+"""Place of the generative models; this release ships none."""
