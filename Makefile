@@ -32,7 +32,9 @@ test: lint ## Style, format, types and tests
 	$(ONE_THREAD) $(RUN) -m pytest -n 2 --dist loadgroup
 
 bench: $(READY) ## Print the measured figures, one `name value unit` a line
-	@set -e; for script in benchmarks/*.py; do $(ONE_THREAD) $(RUN) $$script; done
+	$(ONE_THREAD) $(RUN) benchmarks/speed.py
+	$(ONE_THREAD) $(RUN) benchmarks/memory.py
+	$(RUN) benchmarks/painting.py
 
 clean: ## Remove what tests and builds leave behind (the environment stays)
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,7 +3,9 @@
 1. Grow. Candidates are thrown where the error is, at a scale that shrinks as the painting
    proceeds; each is scored in its best colour (least squares); the best ones form a bundle, and
    gradient steps fit the bundle to what is missing.
-2. Polish. Every so often, and at length in the end, all strokes move together.
+2. Renew. The strokes that the painting would miss least are taken out and their number is grown
+   anew where the error is; all strokes then move together. Several rounds.
+3. Polish. All strokes move together by gradient, at length.
 
 What the polish minimises decides the finish. "picture": the error of the last canvas alone.
 "process": the mean logarithm of the errors of the canvases along the way, that is their mean
@@ -40,7 +42,13 @@ WORKING_SIDE = 256
 
 # Relative step sizes of the 13 numbers; thickness is the most sensitive of them.
 RATES = torch.tensor([1, 1, 1, 1, 1, 1, 0.7, 1, 0.7, 1, 1, 1, 1])
-CANDIDATES_PER_TASK = 64
+RATE = 0.006
+CANDIDATES, CANDIDATES_PER_TASK = 1200, 64
+POLISH_EVERY = 50
+RENEWALS = 10
+RENEWAL_SCALES = (0.03, 0.05, 0.08, 0.12)
+SHARES = (0.15, 0.4, 0.45)
+"""How the work divides into grow, renew and polish, for the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Progress:
     """What a painter reports as it works.
 
     Attributes:
-        stage: "grow" or "polish".
+        stage: "grow", "renew" or "polish".
         strokes: on the canvas by now.
         share: of the work that is done, 0 to 1.
         psnr: of the canvas by now, in dB.
@@ -135,6 +143,7 @@ def optimise(
     interrupted = False
     try:
         painter.grow()
+        painter.renew()
         painter.polish()
     except KeyboardInterrupt:
         interrupted = True
@@ -149,6 +158,15 @@ def optimise(
         method="optimise",
         extra={"finish": settings.finish, "interrupted": interrupted},
     )
+
+
+def prepare() -> None:
+    """Compile the kernels, or load them from the cache on disk.
+
+    Takes half a minute on the first use after installation, and a second later on. Painting does
+    it by itself; call this to have it done before a clock starts.
+    """
+    optimise(np.zeros((2, 2, 3), np.float32), 2, 2, Settings(strokes=1, effort=0.01))
 
 
 def process_gradient(
@@ -225,48 +243,71 @@ class _Painter:
         self.background: Image = np.empty_like(target)
         self.background[:] = shade[settings.background]
         self.strokes = torch.zeros(0, STROKE_SIZE)
-        self.psnr = 0.0
-
-    # Shares of the work: growing costs about as much as a third of the final polish.
-    GROW_SHARE = 0.4
-    POLISH_EVERY = 50
 
     def grow(self) -> None:
         """Add bundle after bundle, each where the error is now."""
         total = self.settings.strokes
-        canvas = self.background
         while len(self.strokes) < total:
-            count = min(self.settings.bundle, total - len(self.strokes))
-            bundle = self._best_candidates(canvas, count)
-            bundle = self._fit(bundle, canvas)
-            canvas = self._painted(canvas, bundle)
-            self.strokes = torch.cat([self.strokes, bundle])
+            before = len(self.strokes)
+            self._add(min(self.settings.bundle, total - before), self._scale())
             done = len(self.strokes)
-            if done // self.POLISH_EVERY > (done - count) // self.POLISH_EVERY and done < total:
-                self._descend(self.settings.steps(30), 0.006, 0.7, last=0.1)
-                canvas = self._painted(self.background, self.strokes)
-            self._tell("grow", self.GROW_SHARE * done / total, canvas)
+            if done // POLISH_EVERY > before // POLISH_EVERY and done < total:
+                self._descend(self.settings.steps(30), (0.7, 0.7), last=0.1)
+            self._tell("grow", SHARES[0] * done / total)
+
+    def renew(self) -> None:
+        """Replace the strokes that are missed least, fewer each round."""
+        total = self.settings.strokes
+        rounds = min(self.settings.steps(RENEWALS), total)
+        for turn in range(rounds):
+            share = 0.15 * (1 - 0.7 * turn / rounds)
+            self._drop(max(1, round(total * share)))
+            while len(self.strokes) < total:
+                scale = float(self.rng.choice(RENEWAL_SCALES))
+                self._add(min(self.settings.bundle, total - len(self.strokes)), scale)
+            self._descend(self.settings.steps(60), (0.7, 0.7), last=0.3)
+            self._tell("renew", SHARES[0] + SHARES[1] * (turn + 1) / rounds)
 
     def polish(self) -> None:
-        """Move all strokes together; the longest part."""
-        steps = self.settings.steps(600)
-        self._descend(steps, 0.006, 0.6, last=0.05, share=(self.GROW_SHARE, 1.0))
+        """Move all strokes together, at last with the edges they will be shown with."""
+        steps = self.settings.steps(1200)
+        self._descend(steps, (0.8, 0.5), last=0.05, shares=(SHARES[0] + SHARES[1], SHARES[2]))
 
-    def _tell(self, stage: str, share: float, canvas: Image) -> None:
-        error = float(((canvas - self.target) ** 2).mean())
+    def _tell(self, stage: str, share: float) -> None:
+        error = float(((self._painted() - self.target) ** 2).mean())
         self.report(Progress(stage, len(self.strokes), share, _psnr(error)))
 
-    def _painted(self, canvas: Image, strokes: Tensor) -> Image:
-        start = torch.from_numpy(canvas)[None]
-        return bezier.paint(start, strokes[None])[0].numpy()
+    def _painted(self) -> Image:
+        start = torch.from_numpy(self.background)[None]
+        return bezier.paint(start, self.strokes[None])[0].numpy()
+
+    def _add(self, count: int, scale: float) -> None:
+        canvas = self._painted()
+        bundle = self._fit(self._best_candidates(canvas, count, scale), canvas)
+        self.strokes = torch.cat([self.strokes, bundle])
+
+    def _drop(self, count: int) -> None:
+        """Take out the strokes without which the objective rises least."""
+        wanted, (_, height, width) = self._milestones(), self.target.shape
+        geometry = to_pixels(self.strokes, height, width).numpy()
+        arguments = geometry, self.background, self.target, wanted
+        errors = np.zeros((height, len(geometry)))
+        workers.run(_row_errors, [(*arguments, y, errors[y]) for y in range(height)])
+        costs = workers.run(_cost_of_removal, [(*arguments, errors, k) for k in range(len(wanted))])
+        keep = np.sort(np.argsort(costs, kind="stable")[count:])
+        self.strokes = self.strokes[torch.from_numpy(keep)]
 
     def _scale(self) -> float:
         """Size of the next strokes as a share of the canvas; falls with their number."""
-        return max(0.02, 0.4 * (1 + len(self.strokes) / 25) ** -0.8)
+        done = len(self.strokes)
+        if self.settings.finish == "picture":
+            return max(0.03, 0.45 * math.pow(1 - done / self.settings.strokes, 2.2))
+        # A process must look as good after n strokes as if it had been meant to end there.
+        return max(0.02, 0.4 * math.pow(1 + done / 25, -0.8))
 
-    def _best_candidates(self, canvas: Image, count: int) -> Tensor:
+    def _best_candidates(self, canvas: Image, count: int, scale: float) -> Tensor:
         """Throw strokes at the error and keep those that would lower it most, (count, 13)."""
-        trials, scale, rng = 600, self._scale(), self.rng
+        trials, rng = CANDIDATES, self.rng
         _, height, width = self.target.shape
         error = ((canvas - self.target) ** 2).sum(0).ravel().astype(np.float64) + 1e-12
         pixels = rng.choice(height * width, trials, p=error / error.sum())
@@ -319,29 +360,66 @@ class _Painter:
     def _descend(
         self,
         steps: int,
-        rate: float,
-        softness: float,
+        softness: tuple[float, float],
         last: float,
-        share: tuple[float, float] | None = None,
+        shares: tuple[float, float] | None = None,
     ) -> None:
-        """Joint gradient steps on all strokes, step sizes falling to the share `last`."""
+        """Joint gradient steps on all strokes.
+
+        Softness goes from the first to the second value, step sizes fall to the share `last`;
+        with `shares` (done before, part of the work) every step is reported.
+        """
         wanted = self._milestones()
-        descent = _Descent(self.strokes, rate)
+        descent = _Descent(self.strokes, RATE)
         arguments = self.background, self.target
-        errors, _ = process_gradient(self.strokes, *arguments, wanted, softness)
+        errors, _ = process_gradient(self.strokes, *arguments, wanted, softness[0])
         for step in range(steps):
+            passed = step / steps
             # d log(e) = de / e: the errors of the step before serve as the scale.
-            weights = np.divide(wanted, errors + 1e-9, where=wanted > 0, out=np.zeros_like(wanted))
-            errors, gradient = process_gradient(
-                descent.strokes, *arguments, weights.astype(np.float32), softness
-            )
-            descent.step(gradient, last + (1 - last) * (1 - step / steps))
+            weights = np.where(wanted > 0, wanted / (errors + 1e-9), 0).astype(np.float32)
+            soft = softness[0] + (softness[1] - softness[0]) * passed
+            errors, gradient = process_gradient(descent.strokes, *arguments, weights, soft)
+            descent.step(gradient, last + (1 - last) * (1 - passed))
             self.strokes = descent.strokes
-            if share is not None:
-                done = share[0] + (share[1] - share[0]) * (step + 1) / steps
+            if shares is not None:
+                done = shares[0] + shares[1] * (step + 1) / steps
                 psnr = _psnr(float(errors[-1]) / self.target.size)
                 self.report(Progress("polish", len(self.strokes), done, psnr))
 
 
+def _row_errors(
+    geometry: Image,
+    background: Image,
+    target: Image,
+    weights: Image,
+    y: int,
+    errors: NDArray[np.float64],
+) -> None:
+    bezier_cpu.process_errors(geometry, background, target, weights, y, y + 1, 0.5, errors)
+
+
+def _cost_of_removal(
+    geometry: Image,
+    background: Image,
+    target: Image,
+    weights: Image,
+    errors: NDArray[np.float64],
+    k: int,
+) -> float:
+    """How much the weighted log errors rise without stroke k; errors (H, K) are those with it."""
+    reach = max(geometry[k, 6], geometry[k, 8]) + 1
+    height = target.shape[1]
+    top = int(np.clip(geometry[k, 1:6:2].min() - reach, 0, height - 1))
+    bottom = int(np.clip(geometry[k, 1:6:2].max() + reach + 1, top + 1, height))
+    lacking = geometry.copy()
+    lacking[k, [7, 9]] = 0  # invisible
+    without = np.zeros(len(geometry))
+    bezier_cpu.process_errors(lacking, background, target, weights, top, bottom, 0.5, without)
+    total = errors.sum(0)
+    rise = without - errors[top:bottom].sum(0)
+    counted = weights > 0
+    return float((weights[counted] * np.log1p(rise[counted] / (total[counted] + 1e-9))).sum())
+
+
 def _psnr(error: float) -> float:
-    return math.inf if error <= 0 else -10 * math.log10(error)
+    return -10.0 * math.log10(error) if error > 0 else math.inf

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,6 @@ def paint_photo(
         UnwritableFolderError: found before the painting starts.
         ValueError: a size or setting out of range.
     """
-    from dataclasses import replace
-
     settings = settings or Settings()
     height, width = canvas_size(photo, size)
     writable_folder(out)
@@ -225,7 +224,8 @@ def progress_sheet(drawing: Drawing, target: Image) -> NDArray[np.uint8]:
 
 def _heat(values: NDArray[np.floating]) -> Image:
     """Black, red, yellow, white for 0 to 1."""
-    return np.clip(values[..., None] * 3 - np.arange(3), 0, 1).astype(np.float32)
+    heat: Image = np.clip(values[..., None] * 3 - np.arange(3), 0, 1).astype(np.float32)
+    return heat
 
 
 def _labelled_row(tiles: Sequence[tuple[str, Image]]) -> NDArray[np.uint8]:

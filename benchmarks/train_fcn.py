@@ -1,6 +1,6 @@
 """Train the baseline renderer on the strokes that H_r was trained on: same data, same budget.
 
-``python benchmarks/train_fcn.py --out runs/fcn --strokes 256000 --rate 3e-4``; resumes.
+``python benchmarks/train_fcn.py --out runs/fcn --strokes 128000``; resumes.
 """
 
 import argparse
@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 import torch
-from baselines import FullyConvolutionalRenderer
 
+from baselines import FullyConvolutionalRenderer
 from neuralpaint.backend import device as devices
 from neuralpaint.backend.files import writable_folder, write_json
 from neuralpaint.renderers.train import Settings, evaluate, fit
@@ -19,8 +19,8 @@ def main() -> None:
     """Train, then print the error as benchmarks do."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--strokes", type=int, default=256_000)
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--strokes", type=int, default=128_000)
+    parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     writable_folder(options.out)

@@ -50,7 +50,9 @@ def prepare(
     """
     config = painting.configure({**preset, **settings})
     where = device.resolve(config.device)
-    paint = renderers.get(config.renderer, where)
+    paint = config.renderer
+    if isinstance(paint, str):
+        paint = renderers.get(paint, where)
     canvas = targets.Canvas(config.channels, *config.size)
     return Parts(config, where, paint, targets.open_source(chosen, canvas))
 
@@ -163,7 +165,8 @@ class NeuralPaintEnv(gym.Env[Observation, Any]):
     | form        | "colour"     | "colour", "gray" or "opaque": the numbers a stroke has        |
     | colour      | (0, 0, 0)    | r, g, b of opaque strokes                                     |
     | background  | "black"      | "black", "white" or "mean", the mean colour of the target     |
-    | renderer    | "bezier"     | "bezier" (exact) or "neural" (its differentiable model)       |
+    | renderer    | "bezier"     | "bezier" (exact), "neural" (its differentiable model), or a   |
+    |             |              | function that paints as `renderers.get` describes             |
     | reward      | "l2"         | a name from the table above, or a function                    |
     | similarity  | None         | PSNR in dB at which the painting is good enough               |
     | targets     | "procedural" | random pictures; or a folder, a path, an array (H, W, 3) or   |

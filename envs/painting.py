@@ -71,7 +71,7 @@ class Config:
     form: Form = "colour"
     colour: tuple[float, float, float] = (0.0, 0.0, 0.0)
     background: Background = "black"
-    renderer: str = "bezier"
+    renderer: str | Paint = "bezier"
     reward: str | rewards.Reward = "l2"
     similarity: float | None = None
     device: str | torch.device = "cpu"

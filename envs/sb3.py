@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from .spaces import parse_options
@@ -42,10 +42,13 @@ class StableBaselinesVecEnv(VecEnv):
         envs: made with autoreset_mode="SameStep" and numpy output.
 
     Raises:
+        TypeError: another kind of environment, or a wrapped one.
         ValueError: another autoreset mode or output.
     """
 
-    def __init__(self, envs: NeuralPaintVectorEnv) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+        if not isinstance(envs, NeuralPaintVectorEnv):
+            raise TypeError(f"not a NeuralPaint vector environment: {envs}; make it with make_vec")
         if envs.autoreset_mode != AutoresetMode.SAME_STEP or envs.output != "numpy":
             raise ValueError(
                 "Stable-Baselines3 needs a vector environment that was made with "

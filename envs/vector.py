@@ -228,14 +228,14 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
         choices = choice if isinstance(choice, list) else [choice] * self.num_envs
         if len(choices) != self.num_envs:
             raise ValueError(f"{len(choices)} targets for {self.num_envs} paintings")
+        if state is None and len(rows) < self.num_envs:
+            raise ResetNeeded("the first reset() must begin all paintings: leave out reset_mask")
         drawn = [targets.choose(self.source, choices[i], self._randoms[i]) for i in rows]
         fresh = painting.initial(*targets.stack(drawn, self.device), self.config)
         if self.output == "numpy":
             self._round(fresh, rows)
-        if len(rows) == self.num_envs:
+        if state is None or len(rows) == self.num_envs:
             return fresh
-        if state is None:
-            raise ResetNeeded("the first reset() must begin all paintings: leave out reset_mask")
         where = torch.from_numpy(rows).to(self.device)
         kept = zip(state, fresh, strict=True)
         return painting.State(*(old.index_copy(0, where, new) for old, new in kept))

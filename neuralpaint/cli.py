@@ -57,9 +57,7 @@ def paint(
         Finish,
         typer.Option(help="process: good at every moment; picture: only the end counts."),
     ] = Finish.process,
-    background: Annotated[
-        Background, typer.Option(help="The empty canvas.")
-    ] = Background.mean,
+    background: Annotated[Background, typer.Option(help="The empty canvas.")] = Background.mean,
     effort: Annotated[
         float, typer.Option(help="Multiplies the work: 0.1 for a sketch, 3 for patience.")
     ] = 1.0,
@@ -100,6 +98,8 @@ def paint(
             f"note: strokes are worked out on a canvas of {optimise.WORKING_SIDE} pixels and "
             f"then painted at {size}"
         )
+    with _console.status("preparing the kernels: half a minute on the first use, then a second"):
+        optimise.prepare()
     bar = Progress(
         TextColumn("{task.fields[stage]:>7}"),
         BarColumn(),

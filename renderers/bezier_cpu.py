@@ -498,3 +498,42 @@ def score(
                 g[10 + c] = colour
                 gain += old[c] - new[c] + colour * (2.0 * cross[c] - colour * square)
         gains[k] = gain
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def process_errors(
+    geometry: np.ndarray,
+    background: np.ndarray,
+    target: np.ndarray,
+    weights: np.ndarray,
+    top: int,
+    bottom: int,
+    softness: float,
+    errors: np.ndarray,
+) -> None:
+    """`process_rows` without the gradient.
+
+    Args:
+        geometry: (K, 13) strokes in pixels.
+        background: (C, H, W) first canvas, not changed.
+        target: (C, H, W).
+        weights: (K,) float32, 0 where a canvas does not count.
+        top: first row.
+        bottom: row after the last.
+        softness: half the width of a stroke's edge in pixels.
+        errors: (K,) float64, the squared errors of rows where weights[k] > 0 are added.
+    """
+    canvas = background.copy()
+    start = 0
+    for k in range(geometry.shape[0]):
+        if weights[k] > ZERO:
+            paint_rows(geometry[start : k + 1], canvas, top, bottom, softness)
+            start = k + 1
+            for c in range(canvas.shape[0]):
+                for y in range(top, bottom):
+                    row, goal = canvas[c, y], target[c, y]
+                    part = ZERO
+                    for j in range(row.shape[0]):
+                        e = row[j] - goal[j]
+                        part += e * e
+                    errors[k] += part

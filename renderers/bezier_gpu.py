@@ -34,7 +34,11 @@ try:
 except ImportError:  # CUDA builds of torch bring it along; `paint_geometry` refuses without it
     triton = tl = None
 
-MAX_PROGRAMS = 1024
+# The kernels' arguments are pointers, scalars and blocks of Triton, which has no types for them.
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
+MAX_PROGRAMS = 1024  # per image in backward: more tiles take turns, which bounds the rows' memory
+OPTIONS = {"num_warps": 1, "enable_fp_fusion": True}
 
 
 def _jit(kernel: Callable[..., Any]) -> Any:
@@ -157,10 +161,10 @@ def _paint(
     inside = (row < height) & (column < width)
     plane = height * width
     pixel = image * CHANNELS * plane + row * width + column
-    red = tl.load(canvas + pixel, inside)
+    red = tl.load(canvas + pixel, inside, 0.0)
     if CHANNELS == 3:
-        green = tl.load(canvas + pixel + plane, inside)
-        blue = tl.load(canvas + pixel + 2 * plane, inside)
+        green = tl.load(canvas + pixel + plane, inside, 0.0)
+        blue = tl.load(canvas + pixel + 2 * plane, inside, 0.0)
     for k in range(count):
         g = geometry + (image * count + k) * FIELDS
         if _touches(g, top, left, softness):
@@ -178,6 +182,7 @@ def _paint(
 
 @_jit
 def _add(address, share):
+    """Add a tile's sum to a number that no other program touches."""
     tl.store(address, tl.load(address) + tl.sum(share))
 
 
@@ -238,11 +243,11 @@ def _backward(
         row, column, top, left = _place(tile, across)
         inside = (row < height) & (column < width)
         pixel = image * CHANNELS * plane + row * width + column
-        red = tl.load(canvas + pixel, inside)
+        red = tl.load(canvas + pixel, inside, 0.0)
         pull_red = tl.load(grad_out + pixel, inside, 0.0)
         if CHANNELS == 3:
-            green = tl.load(canvas + pixel + plane, inside)
-            blue = tl.load(canvas + pixel + 2 * plane, inside)
+            green = tl.load(canvas + pixel + plane, inside, 0.0)
+            blue = tl.load(canvas + pixel + 2 * plane, inside, 0.0)
             pull_green = tl.load(grad_out + pixel + plane, inside, 0.0)
             pull_blue = tl.load(grad_out + pixel + 2 * plane, inside, 0.0)
         through = tl.full((PIXELS,), 1.0, tl.float32)
@@ -320,7 +325,7 @@ def paint_geometry(canvas: Tensor, geometry: Tensor, softness: float = 0.5) -> T
         raise ValueError(f"geometry: float32 ({batch}, K, {STROKE_SIZE}), got {_kind(geometry)}")
     if geometry.device != canvas.device:
         raise ValueError(f"canvas is on {canvas.device}, geometry on {geometry.device}")
-    result: Tensor = _PaintGPU.apply(canvas, geometry, softness)  # type: ignore[no-untyped-call]
+    result: Tensor = _PaintGPU.apply(canvas, geometry, softness)
     return result
 
 
@@ -375,7 +380,7 @@ class _PaintGPU(torch.autograd.Function):
                     tiles,
                     softness,
                     channels,
-                    num_warps=1,
+                    **OPTIONS,
                 )
         return out
 
@@ -405,6 +410,6 @@ class _PaintGPU(torch.autograd.Function):
                     programs,
                     ctx.softness,
                     channels,
-                    num_warps=1,
+                    **OPTIONS,
                 )
         return grad_canvas, parts.sum(1), None

@@ -199,8 +199,8 @@ class NeuralRenderer(nn.Module):
 
     def paint(self, canvas: Tensor, strokes: Tensor) -> Tensor:
         """Paint strokes in order with the imitated alphas; shapes as in `bezier.paint`."""
-        batch, channels, height, width = canvas.shape
-        alphas = self(strokes.flatten(0, 1), height, width).view(batch, -1, height, width)
+        channels, height, width = canvas.shape[1:]
+        alphas = self(strokes.flatten(0, 1), height, width).unflatten(0, strokes.shape[:2])
         colour = strokes[:, :, 10 : 10 + channels, None, None]
         return compose(canvas, alphas[:, :, None] * colour, alphas)
 

@@ -46,7 +46,7 @@ def check_strokes(strokes: np.ndarray | Tensor, name: str = "strokes") -> None:
     """
     if strokes.shape[-1:] != (STROKE_SIZE,):
         raise ValueError(f"{name}: last axis must be {STROKE_SIZE}, got {tuple(strokes.shape)}")
-    values = strokes.detach().cpu().numpy() if isinstance(strokes, Tensor) else strokes
+    values = strokes.detach().cpu().double().numpy() if isinstance(strokes, Tensor) else strokes
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: NaN or infinity; every number must lie in [0, 1]")
     if values.size and (values.min() < 0 or values.max() > 1):

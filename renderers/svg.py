@@ -14,6 +14,7 @@ chord, not of the curve. Colours are rounded to 8 bits.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -44,7 +45,8 @@ def to_svg(drawing: Drawing, *, height: float | None = None, width: float | None
             fills them, stretched where the proportions differ.
 
     Returns:
-        An SVG 1.1 document; its user units are pixels of the painted canvas.
+        An SVG 1.1 document; its user unit is a hundredth of a pixel of the painted canvas (a
+        thousandth if that is smaller than 100 pixels).
 
     Raises:
         ValueError: a side is not between 0 and 65536.
@@ -56,18 +58,20 @@ def to_svg(drawing: Drawing, *, height: float | None = None, width: float | None
         width = height * columns / rows
     if not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
         raise ValueError(f"{width}x{height}: both sides must lie between 0 and {_MAX_SIDE} pixels")
-    decimals = 2 if min(rows, columns) >= 100 else 3
+    # Whole numbers of a fine unit: shorter than decimals, and viewers that turn arcs into cubics
+    # with an error of so many units stay exact.
+    unit = 100 if min(rows, columns) >= 100 else 1000
     title = f"{drawing.source or 'Painting'}, {len(drawing)} strokes"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.10g}" height="{height:.10g}" '
-        f'viewBox="0 0 {columns} {rows}" preserveAspectRatio="none">',
+        f'viewBox="0 0 {columns * unit} {rows * unit}" preserveAspectRatio="none">',
         f"<title>{escape(_NOT_XML.sub('?', title))}</title>",
-        f'<rect width="{columns}" height="{rows}" fill="{_hex(drawing.background)}"/>',
+        f'<rect width="100%" height="100%" fill="{_hex(drawing.background)}"/>',
     ]
     for index, stroke in enumerate(drawing.strokes.astype(np.float64)):
         shape = _to_pixels(stroke, drawing)
         if shape.v0 > 0 or shape.v1 > 0:
-            lines.append(_element(shape, f"g{index}", decimals))
+            lines.append(_element(shape, f"g{index}", unit))
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -118,8 +122,8 @@ def _to_pixels(stroke: Vector, drawing: Drawing) -> _Shape:
     return _Shape(p0, p1, p2, z0 * scale + HALF_PIXEL, z1 * scale + HALF_PIXEL, v0, v1, colour)
 
 
-def _element(shape: _Shape, name: str, decimals: int) -> str:
-    pen = _Pen(decimals)
+def _element(shape: _Shape, name: str, unit: int) -> str:
+    pen = _Pen(unit)
     if _is_regular(shape):
         _draw_outline(pen, shape)
         swallowed = False
@@ -128,9 +132,9 @@ def _element(shape: _Shape, name: str, decimals: int) -> str:
     path = f'<path d="{pen.text()}" '
     if shape.v0 == shape.v1 or swallowed:
         opacity = shape.v0 if shape.r0 > shape.r1 else shape.v1  # the larger disc covers most
-        share = "" if opacity == 1 else f' fill-opacity="{_number(opacity)}"'
-        return f'{path}fill="{shape.colour}"{share}/>' if opacity > 0 else ""
-    return f'{_gradient(shape, name, decimals)}\n{path}fill="url(#{name})"/>'
+        extra = "" if opacity == 1 else f' fill-opacity="{_share(opacity)}"'
+        return f'{path}fill="{shape.colour}"{extra}/>' if opacity > 0 else ""
+    return f'{_gradient(shape, name, unit)}\n{path}fill="url(#{name})"/>'
 
 
 def _derivatives(shape: _Shape, t: Vector) -> tuple[NDArray[np.float64], Vector]:
@@ -183,15 +187,17 @@ def _envelope(shape: _Shape, t: Vector) -> _Envelope:
 def _draw_outline(pen: "_Pen", shape: _Shape) -> None:
     left = _fit(shape, 0, 0.0, 1.0)
     right = [cubic[::-1] for cubic in reversed(_fit(shape, 1, 0.0, 1.0))]
-    rate = shape.r1 - shape.r0
+    first, _ = _derivatives(shape, np.array([0.0, 1.0]))
+    heading = np.arctan2(first[:, 1], first[:, 0])
+    # Half the angle that the last disc shows: more than a quarter turn if the discs grow.
+    half = np.arccos(-(shape.r1 - shape.r0) / np.hypot(first[:, 0], first[:, 1]))
     pen.move(left[0][0])
     for cubic in left:
         pen.cubic(cubic)
-    # Growing discs show more than half of the last and less than half of the first.
-    pen.arc(shape.r1, right[0][0], large=rate > 0)
+    pen.arc(shape.p2, shape.r1, heading[1] + half[1], 2 * half[1])
     for cubic in right:
         pen.cubic(cubic)
-    pen.arc(shape.r0, left[0][0], large=rate < 0)
+    pen.arc(shape.p0, shape.r0, heading[0] - half[0], 2 * (math.pi - half[0]))
     pen.close()
 
 
@@ -234,16 +240,15 @@ def _draw_hulls(pen: "_Pen", shape: _Shape) -> bool:
         if distance <= _NESTED * abs(growth) or distance == 0:
             continue
         shown[i : i + 2] = True
-        along = step / distance
-        across = np.array([-along[1], along[0]])
-        c = -growth / distance
-        q = math.sqrt(1 - c**2)
-        left, right = c * along + q * across, c * along - q * across
-        pen.move(centres[i] + radii[i] * left)
-        pen.line(centres[i + 1] + radii[i + 1] * left)
-        pen.arc(radii[i + 1], centres[i + 1] + radii[i + 1] * right, large=growth > 0)
-        pen.line(centres[i] + radii[i] * right)
-        pen.arc(radii[i], centres[i] + radii[i] * left, large=growth < 0)
+        heading = math.atan2(step[1], step[0])
+        half = math.acos(-growth / distance)
+        side = np.array([math.cos(heading + half), math.sin(heading + half)])
+        other = np.array([math.cos(heading - half), math.sin(heading - half)])
+        pen.move(centres[i] + radii[i] * side)
+        pen.line(centres[i + 1] + radii[i + 1] * side)
+        pen.arc(centres[i + 1], float(radii[i + 1]), heading + half, 2 * half)
+        pen.line(centres[i] + radii[i] * other)
+        pen.arc(centres[i], float(radii[i]), heading - half, 2 * (math.pi - half))
         pen.close()
     # A nested disc lies inside its larger neighbour, so only the largest of all can still miss.
     largest = count if shape.r1 > shape.r0 else 0
@@ -252,9 +257,9 @@ def _draw_hulls(pen: "_Pen", shape: _Shape) -> bool:
     return not shown.any()
 
 
-def _gradient(shape: _Shape, name: str, decimals: int) -> str:
+def _gradient(shape: _Shape, name: str, unit: int) -> str:
     ends = " ".join(
-        f'{key}="{_number(value, decimals)}"'
+        f'{key}="{round(float(value) * unit)}"'
         for key, value in zip(("x1", "y1", "x2", "y2"), [*shape.p0, *shape.p2], strict=True)
     )
     chord = shape.p2 - shape.p0
@@ -266,28 +271,31 @@ def _gradient(shape: _Shape, name: str, decimals: int) -> str:
     if np.abs(offset - t).max() < 0.02:
         t = offset = np.array([0.0, 1.0])
     stops = "".join(
-        f'<stop offset="{_number(place)}" stop-color="{shape.colour}" '
-        f'stop-opacity="{_number(shape.v0 + (shape.v1 - shape.v0) * at)}"/>'
+        f'<stop offset="{_share(place)}" stop-color="{shape.colour}" '
+        f'stop-opacity="{_share(shape.v0 + (shape.v1 - shape.v0) * at)}"/>'
         for place, at in zip(offset, t, strict=True)
     )
     return f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" {ends}>{stops}</linearGradient>'
 
 
 class _Pen:
-    """Writes path data, relative and rounded without letting the rounding add up."""
+    """Writes path data, relative and rounded without letting the rounding add up.
 
-    def __init__(self, decimals: int) -> None:
-        self._decimals = decimals
+    Args:
+        unit: how many user units make a pixel.
+    """
+
+    def __init__(self, unit: int) -> None:
+        self._unit = unit
         self._parts: list[str] = []
-        self._at = (0, 0)  # where a reader of the rounded text is, in units of the last decimal
-        self._start = (0, 0)
+        self._at = (0, 0)  # where a reader of the rounded text is, in user units
 
     def text(self) -> str:
         return "".join(self._parts)
 
     def move(self, to: Vector) -> None:
-        self._at = self._start = self._round(to)
-        self._parts.append(f"M{self._join(self._at)}")
+        self._at = self._round(to)
+        self._parts.append(f"M{_join(self._at)}")
 
     def line(self, to: Vector) -> None:
         self._parts.append(f"l{self._relative([to])}")
@@ -295,42 +303,44 @@ class _Pen:
     def cubic(self, points: NDArray[np.float64]) -> None:
         self._parts.append(f"c{self._relative(list(points[1:]))}")
 
-    def arc(self, radius: float, to: Vector, *, large: bool) -> None:
-        """Draw the part of a circle that is walked against the sense of x to y."""
-        size = _number(radius, self._decimals)
-        self._parts.append(f"a{size} {size} 0 {int(large)} 0 {self._relative([to])}")
+    def arc(self, centre: Vector, radius: float, start: float, span: float) -> None:
+        """Continue along a circle from angle `start` to `start - span` (x towards y is positive).
+
+        In pieces of at most a third of a turn: a reader finds the centre from the end points,
+        and near half a turn their rounding would move it by the root of the radius.
+        """
+        size = round(radius * self._unit)
+        pieces = math.ceil(span / (2 * math.pi / 3))
+        for piece in range(1, pieces + 1):
+            angle = start - span * piece / pieces
+            to = centre + radius * np.array([math.cos(angle), math.sin(angle)])
+            self._parts.append(f"a{size} {size} 0 0 0 {self._relative([to])}")
 
     def circle(self, centre: Vector, radius: float) -> None:
         self.move(centre + np.array([radius, 0]))
-        self.arc(radius, centre - np.array([radius, 0]), large=False)
-        self.arc(radius, centre + np.array([radius, 0]), large=False)
+        self.arc(centre, radius, 0, 2 * math.pi)
         self.close()
 
     def close(self) -> None:
         self._parts.append("z")
-        self._at = self._start
 
     def _round(self, point: Vector) -> tuple[int, int]:
-        scale = 10**self._decimals
-        return round(float(point[0]) * scale), round(float(point[1]) * scale)
+        return round(float(point[0]) * self._unit), round(float(point[1]) * self._unit)
 
     def _relative(self, points: list[Vector]) -> str:
         x, y = self._at
         rounded = [self._round(point) for point in points]
         self._at = rounded[-1]
-        return self._join([value for px, py in rounded for value in (px - x, py - y)])
-
-    def _join(self, values: tuple[int, ...] | list[int]) -> str:
-        numbers = [_number(value / 10**self._decimals, self._decimals) for value in values]
-        return " ".join(numbers).replace(" -", "-")
+        return _join([value for px, py in rounded for value in (px - x, py - y)])
 
 
-def _number(value: float, decimals: int = 3) -> str:
-    """The shortest text of a rounded number: 0.50 -> .5, -0.00 -> 0."""
-    text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
-    if text in ("-0", "-", ""):
-        return "0"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+def _join(values: Sequence[int]) -> str:
+    return " ".join(str(value) for value in values).replace(" -", "-")
+
+
+def _share(value: float) -> str:
+    """A number in [0, 1] to three decimals, at its shortest: .5"""
+    return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
 
 
 def _hex(colour: tuple[float, float, float]) -> str:

@@ -1,4 +1,5 @@
 import concurrent.futures
+import contextlib
 import gc
 import os
 import subprocess
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -81,7 +83,50 @@ def held_back(batcher: Batcher, value: float) -> Future[Future[Batch]]:
     return submitted
 
 
+class Bell:
+    """Stands in for the lock that the worker sleeps on, and tells when it does."""
+
+    def __init__(self) -> None:
+        self.asleep = threading.Event()
+        self._lock = threading.Lock()
+        self.release = self._lock.release
+
+    def acquire(self, timeout: float) -> bool:
+        if self._lock.locked():
+            self.asleep.set()
+        return self._lock.acquire(timeout=timeout)
+
+
+def let_worker_sleep(batcher: Batcher) -> None:
+    """Return once the worker has seen all there is and sleeps: only a ring wakes it now."""
+    bell: Any = Bell()
+    old, batcher._queue._bell = batcher._queue._bell, bell
+    with contextlib.suppress(RuntimeError):
+        old.release()
+    assert bell.asleep.wait(SOON)
+
+
 # --- a bounded queue ---
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (1, 2, 3)])
+def test_a_full_queue_does_not_wait_for_company(gate: Gate, sizes: tuple[int, ...]) -> None:
+    gate.opened.set()
+    with Batcher(gate, max_size=8, max_wait=NEVER, capacity=3) as batcher:
+        futures = [batcher.submit({"x": torch.ones(size)}) for size in sizes[:2]]
+        let_worker_sleep(batcher)
+        assert not futures[0].running()
+        batcher.submit({"x": torch.ones(sizes[2])})
+        assert futures[0].result(SOON)["half"].tolist() == [0.5]
+
+
+def test_a_full_batch_does_not_wait(gate: Gate) -> None:
+    gate.opened.set()
+    with Batcher(gate, max_size=2, max_wait=NEVER) as batcher:
+        first = batcher.submit(number(1))
+        let_worker_sleep(batcher)
+        batcher.submit(number(2))
+        assert half(first) == 0.5
 
 
 def test_a_full_queue_holds_callers_back(gate: Gate) -> None:
@@ -202,13 +247,11 @@ def test_a_dead_thread_leaves_nobody_waiting(gate: Gate) -> None:
 
 
 def test_a_forgotten_batcher_finishes_and_ends(gate: Gate) -> None:
-    known = {thread.ident for thread in threading.enumerate()}
-    batcher = Batcher(gate, max_size=8, max_wait=NEVER)
-    future = batcher.submit(number(3))
-    (thread,) = (
-        t for t in threading.enumerate() if t.name == "neuralpaint-batcher" and t.ident not in known
-    )
     gate.opened.set()
+    batcher = Batcher(gate, max_size=8, max_wait=NEVER)
+    thread = batcher._thread
+    future = batcher.submit(number(3))
+    let_worker_sleep(batcher)
     del batcher
     gc.collect()
     assert half(future) == 1.5
@@ -260,8 +303,10 @@ def test_the_batchers_own_thread_cannot_wait_for_it(gate: Gate) -> None:
                 again(number(0))
             except (RuntimeError, TimeoutError) as error:
                 errors.append(error)
-        batcher.close()
+        batcher.close()  # cannot wait either, and need not
+        closed.set()
 
+    closed = threading.Event()
     batcher = Batcher(gate, max_size=1, max_wait=0, capacity=1)
     busy(gate, batcher).add_done_callback(ask_again)
     last = batcher.submit(number(1))
@@ -269,3 +314,4 @@ def test_the_batchers_own_thread_cannot_wait_for_it(gate: Gate) -> None:
     assert half(last) == 0.5
     batcher.close()
     assert [type(error) for error in errors] == [RuntimeError, TimeoutError]
+    assert closed.is_set()

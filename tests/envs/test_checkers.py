@@ -21,7 +21,7 @@ def test_gymnasium_is_content(env_id: str) -> None:
 
 def test_stable_baselines_is_content(env_id: str) -> None:
     env = gym.make(env_id, canvas=(36, 40))
-    check_stable_baselines(RescaleAction(env, np.float32(-1), np.float32(1)))
+    check_stable_baselines(RescaleAction(env, np.int64(-1), np.int64(1)))
 
 
 def test_stable_baselines_has_one_wish_about_the_bare_environment(env_id: str) -> None:

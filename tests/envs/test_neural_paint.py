@@ -246,6 +246,15 @@ def test_a_reward_of_ones_own() -> None:
     assert env.step(disc(0.75, 0, 0))[1] == pytest.approx(0.75)
 
 
+def test_a_renderer_of_ones_own() -> None:
+    def blend(canvas: torch.Tensor, strokes: torch.Tensor) -> torch.Tensor:
+        return canvas / 2 + strokes[:, -1, 10:, None, None] / 2
+
+    env = make(renderer=blend)
+    env.reset(seed=0)
+    assert (env.step(disc(0.2, 0.4, 0.6))[0]["canvas"][:, 0, 0] == [26, 51, 77]).all()
+
+
 def test_the_canvas_is_never_rounded() -> None:
     env = make(canvas=1, budget=100)
     env.reset(seed=0)

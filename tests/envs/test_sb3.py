@@ -1,6 +1,6 @@
 """The adapter for Stable-Baselines3 and its algorithms on the environments."""
 
-import subprocess
+import importlib.util
 import sys
 from typing import Any
 
@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
+from neuralpaint.envs import sb3
 from neuralpaint.envs.neural_paint import NeuralPaintEnv
 from neuralpaint.envs.sb3 import StableBaselinesVecEnv
 from neuralpaint.envs.vector import NeuralPaintVectorEnv
@@ -142,16 +143,19 @@ def test_other_vector_environments_are_refused(settings: dict[str, Any]) -> None
         make(**settings)
 
 
-def test_without_stable_baselines_the_extra_is_named() -> None:
-    program = (
-        "import sys; sys.modules['stable_baselines3'] = None\n"
-        "try:\n    import neuralpaint.envs.sb3\n"
-        "except ImportError as error:\n    print(error)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert "pip install 'neuralpaint[train]'" in result.stdout
+def test_other_environments_are_refused() -> None:
+    singles = gym.make_vec("NeuralPaint-v0", num_envs=2, vectorization_mode="sync", canvas=4)
+    with pytest.raises(TypeError, match="not a NeuralPaint vector environment"):
+        StableBaselinesVecEnv(singles)
+
+
+def test_without_stable_baselines_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("neuralpaint.envs.sb3_again", sb3.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    monkeypatch.setitem(sys.modules, "stable_baselines3.common.vec_env", None)
+    with pytest.raises(ImportError, match=r"pip install 'neuralpaint\[train\]'"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 ALGORITHMS: dict[type[BaseAlgorithm], dict[str, Any]] = {

@@ -146,7 +146,12 @@ def test_arrays() -> None:
 def test_lists_of_everything(folder: Path) -> None:
     mask = np.zeros((6, 8), dtype=np.float32)
     mask[:, :4] = 1
-    items = [folder / "a.png", str(folder / "c.png"), image(5), (image(6), mask)]
+    items: list[targets.Item] = [
+        folder / "a.png",
+        str(folder / "c.png"),
+        image(5),
+        (image(6), mask),
+    ]
     source = open_source(items, SMALL)
     assert (source.pick(2).mask == 1).all()
     assert (source.pick(3).mask == mask).all()

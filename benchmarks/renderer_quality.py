@@ -1,0 +1,62 @@
+"""Alpha error of H_r and of the baseline renderer, both trained on the same number of strokes.
+
+Reads the two runs and refuses runs of different settings. Make them first (hours on a CPU):
+    python -m neuralpaint.renderers.train --out runs/hr --strokes 128000
+    python benchmarks/train_fcn.py --out runs/fcn --strokes 128000
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import nn
+
+from baselines import FullyConvolutionalRenderer
+from measure import show
+from neuralpaint.renderers.neural import NeuralRenderer, load_weights
+from neuralpaint.renderers.train import evaluate
+
+FIELDS = ("strokes", "batch", "size", "seed", "thickness")
+
+
+def load(path: Path, network: nn.Module) -> dict[str, object]:
+    """Weights of a finished run into a network; returns its settings."""
+    if not path.exists():
+        sys.exit(f"{path} is missing; train it first:\n{__doc__}")
+    with safe_open(path, "pt") as file:
+        meta = file.metadata()
+        weights = {
+            key.removeprefix("network."): file.get_tensor(key)
+            for key in file.keys()  # noqa: SIM118
+            if key.startswith("network.")
+        }
+    network.load_state_dict(weights)
+    settings: dict[str, object] = json.loads(meta["settings"])
+    if int(meta["step"]) * int(str(settings["batch"])) < int(str(settings["strokes"])):
+        sys.exit(f"{path}: stopped at step {meta['step']}; run its command again to finish it")
+    return settings
+
+
+def main() -> None:
+    ours, theirs = NeuralRenderer(), FullyConvolutionalRenderer()
+    first = load(Path("runs/hr/checkpoint.safetensors"), ours)
+    second = load(Path("runs/fcn/checkpoint.safetensors"), theirs)
+    for name in FIELDS:
+        if first[name] != second[name]:
+            sys.exit(f"the runs differ in {name}: {first[name]} and {second[name]}")
+    errors = {
+        "neural": evaluate(ours.eval()),
+        "shipped": evaluate(load_weights()),
+        "fcn": evaluate(theirs.eval()),
+    }
+    show("trained_on", float(str(first["strokes"])), "strokes")
+    for band in errors["fcn"]:
+        unit = "mean |alpha error|" if band in ("all", "uniform") else "of the mean alpha"
+        for name, table in errors.items():
+            show(f"{name}_{band.replace(' ', '_')}", table[band], unit)
+    show("neural_to_fcn", errors["neural"]["all"] / errors["fcn"]["all"], "x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Every example runs, at tiny size, as a user would run it."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neuralpaint.backend import media
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run an example in a process of its own, from the bare checkout; warnings are errors."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "examples" / script, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    video = tmp_path / "new" / "random.mp4"
+    result = run("quickstart.py", "--size", 16, "--strokes", 12, "--out", video)
+    assert "after 12 strokes:" in result.stdout
+    frames, _ = media.read_video(video)
+    assert frames.shape == (4, 16, 16, 3)  # the empty canvas and three steps
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: object) -> None:
+    """The same in this process, which has the slow imports behind it."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+
+
+@pytest.mark.parametrize("algorithm", ["ddpg", "ppo"])
+def test_train_sb3(
+    algorithm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("--steps", 8, "--size", 36, "--strokes", 10, "--num-envs", 2)
+    run_here(monkeypatch, "train_sb3.py", "--algorithm", algorithm, *sizes)
+    random, trained = capsys.readouterr().out.splitlines()
+    assert random.startswith("random: return")
+    assert trained.startswith(f"{algorithm}: return")
+    assert trained.endswith("dB after 10 strokes")
+
+
+def test_train_sb3_refuses_a_canvas_that_its_network_cannot_see(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_here(monkeypatch, "train_sb3.py", "--size", 16)
+    assert "--size must be at least 36" in capsys.readouterr().err
