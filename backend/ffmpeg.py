@@ -14,7 +14,8 @@ from .files import MediaError, input_file
 # Containers of sound and video only: playlists (HLS, concat), scripts and devices, which can
 # reach other files or the network, are refused whatever the file's name says.
 _FORMATS = (
-    "aac,aiff,asf,au,avi,caf,flac,flv,gif,matroska,webm,mov,mp4,mp3,mpeg,mpegts,mpegvideo,ogg,wav,w64"
+    "aac,aiff,asf,au,avi,caf,flac,flv,gif,matroska,webm,mov,mp4,mp3,"
+    "mpeg,mpegts,mpegvideo,ogg,wav,w64"
 )
 # ffmpeg reports these on its log only, and exits with 0.
 _TRUNCATED = ("partial file", "File ended prematurely")

@@ -54,6 +54,7 @@ MAX_PIXELS = 2**26
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _KNOWN = "BMP, GIF, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP"
 _ROUNDING = 1e-4  # floats may leave [0, 1] by this much, as sums of weights do
+_WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 # EXIF orientation: how the stored picture has to be turned to stand upright.
@@ -196,7 +197,7 @@ def as_image(
         return _from_pillow(source, name)
     if not isinstance(source, np.ndarray):
         raise MediaError(f"{name}: {type(source).__name__} is neither a PIL image nor an array")
-    if source.ndim not in (2, 3) or source.ndim == 3 and source.shape[2] not in (1, 3, 4):
+    if source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] not in (1, 3, 4)):
         raise MediaError(
             f"{name}: shape {source.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
         )
@@ -355,9 +356,9 @@ def _unit_range(values: NDArray[np.generic], name: str) -> ImageArray:
     """Numbers of any known type to new float32 numbers in [0, 1]."""
     if values.dtype == np.bool_:
         return values.astype(np.float32)
-    if values.dtype in (np.uint8, np.uint16):
+    if values.dtype in _WHITE:
         unit = values.astype(np.float32)
-        unit /= np.iinfo(values.dtype).max
+        unit /= _WHITE[values.dtype]
         return unit
     if not np.issubdtype(values.dtype, np.floating):
         raise MediaError(f"{name}: dtype {values.dtype}; expected bool, uint8, uint16 or floats")

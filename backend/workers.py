@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of one process: a forked child inherits the object but none of its threads."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="neuralpaint")
 
 
@@ -29,14 +30,19 @@ def run(function: Callable[..., T], tasks: Sequence[tuple[object, ...]]) -> list
         The results in the order of the tasks.
 
     Raises:
-        Whatever the first failing task raised.
+        Whatever a failing task raised, after the other threads are done with theirs.
     """
     threads = min(torch.get_num_threads(), len(tasks))
     if threads <= 1:
         return [function(*task) for task in tasks]
     shares = [tasks[i::threads] for i in range(threads)]
-    futures = [_pool().submit(_share, function, share) for share in shares[1:]]
-    parts = [_share(function, shares[0]), *(future.result() for future in futures)]
+    pool = _pool(os.getpid())
+    futures = [pool.submit(_share, function, share) for share in shares[1:]]
+    try:
+        own = _share(function, shares[0])
+    finally:
+        wait(futures)  # nobody writes to the caller's arrays once this call is over
+    parts = [own, *(future.result() for future in futures)]
     results: list[T] = []
     for i in range(len(tasks)):
         results.append(parts[i % threads][i // threads])

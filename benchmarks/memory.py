@@ -23,7 +23,7 @@ def resident() -> int:
 
 def run(count: int, steps: int) -> tuple[int, int]:
     """Resident bytes after a first round of steps and after `steps` more."""
-    envs = gym.make_vec("NeuralPaint-v0", num_envs=count, size=SIZE, device="cpu")
+    envs = gym.make_vec("NeuralPaint-v0", num_envs=count, canvas=SIZE, device="cpu")
     envs.reset(seed=0)
     actions = np.random.default_rng(0).random((count, 65), np.float32) * 0.2
     for _ in range(200):

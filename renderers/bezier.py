@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..backend import workers
 from . import bezier_cpu
-from .stroke import Control, to_pixels
+from .stroke import STROKE_SIZE, Control, to_pixels
 
 ROWS_PER_BAND = 16
 MAX_BANDS = 8
@@ -34,13 +34,16 @@ def paint(
         (B, C, H, W), a new tensor, differentiable in canvas and strokes.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together, or a softness that is not positive.
     """
-    if canvas.dim() != 4 or strokes.dim() != 3 or canvas.shape[0] != strokes.shape[0]:
+    fits = canvas.dim() == 4 and strokes.dim() == 3 and canvas.shape[0] == strokes.shape[0]
+    if not fits or canvas.shape[1] not in (1, 3) or strokes.shape[2] != STROKE_SIZE:
         raise ValueError(
-            "paint wants a canvas (B, C, H, W) and strokes (B, K, 13), "
+            "paint wants a canvas (B, 1 or 3, H, W) and strokes (B, K, 13), "
             f"got {tuple(canvas.shape)} and {tuple(strokes.shape)}"
         )
+    if not softness > 0:
+        raise ValueError(f"softness must be positive, got {softness}")
     geometry = to_pixels(strokes.float(), canvas.shape[2], canvas.shape[3], control)
     return paint_geometry(canvas.float(), geometry, softness)
 

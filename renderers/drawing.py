@@ -21,7 +21,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,10 @@ MAX_FILE_BYTES = 2**25
 MAX_SIDE = 16384
 MAX_TEXT = 1000
 
-_KEYS = ("format", "version", "canvas", "control", "seed", "method", "source", "extra")
-_KEYS += ("columns", "strokes")
+_KEYS = (
+    *("format", "version", "canvas", "control", "seed", "method", "source", "extra"),
+    *("columns", "strokes"),
+)
 _CANVAS_KEYS = ("height", "width", "background")
 
 
@@ -78,7 +80,7 @@ class Drawing:
         _check_strokes(strokes)
         for name, side in (("height", self.height), ("width", self.width)):
             if not _is_int(side) or not 1 <= side <= MAX_SIDE:
-                raise ValueError(f"{name}: {side!r:.40}; must be a whole number from 1 to {MAX_SIDE}")
+                raise ValueError(f"{name}: {side!r:.40}; must be a whole number, 1 to {MAX_SIDE}")
         if len(self.background) != 3 or not all(_is_share(value) for value in self.background):
             raise ValueError(f"background: {self.background!r:.80}; must be 3 numbers in [0, 1]")
         r, g, b = (float(value) for value in self.background)
@@ -245,7 +247,7 @@ def _check_keys(value: dict[str, Any], keys: tuple[str, ...], prefix: str) -> No
         raise ValueError(f"{prefix}{unknown[0]:.40}: is not a field of version {VERSION}")
 
 
-def _is_int(value: object) -> bool:
+def _is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -4,8 +4,8 @@ A stroke is the union of discs of radius r(t) around Q(t). Its outline is the en
 discs: where the curve runs in direction T with speed s and the radius grows at rate r', the disc
 touches the outline at Q + r n with n . T = -r' / s, once on each side. Both sides are fitted with
 cubic Beziers and joined by arcs. Where that fails (the curve bends more sharply than the stroke
-is thick, or a disc swallows its neighbours because s <= |r'|), the stroke is the union of convex
-hulls of neighbouring discs instead, which is right for any curve but takes more bytes.
+is thick, or a disc swallows its neighbours because s <= |r'|), the stroke is drawn as discs and
+the convex hulls of neighbours instead, which is right for any curve but takes more bytes.
 
 The one approximation: opacity that changes along t is a linear gradient from P0 to P2, with stops
 where the curve is, so points beside a bent curve get the opacity of the nearest point of the
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from .drawing import Drawing
 from .stroke import HALF_PIXEL
 
-Vector = NDArray[np.float64]  # (2,): x, y in pixels of the painted canvas
+Array = NDArray[np.float64]
 
-TOLERANCE = 0.02  # pixels of the painted canvas between the outline and its fit
+TOLERANCE = 0.03  # pixels of the painted canvas between the outline and its fit
 _MAX_SIDE = 65536
 _MAX_SLOPE = 0.95  # |r'| / s above which the envelope is too close to its end to be fitted
 _NESTED = 1.001  # hulls of discs nearer than this share of |r1 - r0| are the larger disc
@@ -70,30 +70,29 @@ def to_svg(drawing: Drawing, *, height: float | None = None, width: float | None
     ]
     for index, stroke in enumerate(drawing.strokes.astype(np.float64)):
         shape = _to_pixels(stroke, drawing)
-        if shape.v0 > 0 or shape.v1 > 0:
-            lines.append(_element(shape, f"g{index}", unit))
-    return "\n".join([*lines, "</svg>", ""])
+        lines.append(_element(shape, f"g{index}", unit))
+    return "\n".join([*(line for line in lines if line), "</svg>", ""])
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """One stroke in pixels of the painted canvas."""
+    """One stroke in pixels of the painted canvas; points are (2,): x, y."""
 
-    p0: Vector
-    p1: Vector
-    p2: Vector
+    p0: Array
+    p1: Array
+    p2: Array
     r0: float
     r1: float
     v0: float
     v1: float
     colour: str
 
-    def point(self, t: Vector) -> NDArray[np.float64]:
+    def point(self, t: Array) -> Array:
         """Q(t), thesis Eq 6.2: (T,) -> (T, 2)."""
         t = t[:, None]
         return (1 - t) ** 2 * self.p0 + 2 * (1 - t) * t * self.p1 + t**2 * self.p2
 
-    def radius(self, t: Vector) -> Vector:
+    def radius(self, t: Array) -> Array:
         return self.r0 + (self.r1 - self.r0) * t
 
 
@@ -107,12 +106,12 @@ class _Envelope:
         forwards: (2, T): how far the slopes run along the curve.
     """
 
-    sides: NDArray[np.float64]
-    slopes: NDArray[np.float64]
-    forwards: NDArray[np.float64]
+    sides: Array
+    slopes: Array
+    forwards: Array
 
 
-def _to_pixels(stroke: Vector, drawing: Drawing) -> _Shape:
+def _to_pixels(stroke: Array, drawing: Drawing) -> _Shape:
     canvas = np.array([drawing.width, drawing.height], np.float64)
     p0, middle, p2 = stroke[0:2] * canvas, stroke[2:4], stroke[4:6] * canvas
     p1 = p0 + (p2 - p0) * middle if drawing.control == "relative" else middle * canvas
@@ -123,6 +122,7 @@ def _to_pixels(stroke: Vector, drawing: Drawing) -> _Shape:
 
 
 def _element(shape: _Shape, name: str, unit: int) -> str:
+    """The path of a stroke, with its gradient if it needs one; "" for an invisible stroke."""
     pen = _Pen(unit)
     if _is_regular(shape):
         _draw_outline(pen, shape)
@@ -130,14 +130,14 @@ def _element(shape: _Shape, name: str, unit: int) -> str:
     else:
         swallowed = _draw_hulls(pen, shape)
     path = f'<path d="{pen.text()}" '
-    if shape.v0 == shape.v1 or swallowed:
-        opacity = shape.v0 if shape.r0 > shape.r1 else shape.v1  # the larger disc covers most
-        extra = "" if opacity == 1 else f' fill-opacity="{_share(opacity)}"'
-        return f'{path}fill="{shape.colour}"{extra}/>' if opacity > 0 else ""
+    if swallowed or _share(shape.v0) == _share(shape.v1):
+        opacity = _share(shape.v0 if shape.r0 > shape.r1 else shape.v1)  # of the larger disc
+        extra = "" if opacity == "1" else f' fill-opacity="{opacity}"'
+        return "" if opacity == "0" else f'{path}fill="{shape.colour}"{extra}/>'
     return f'{_gradient(shape, name, unit)}\n{path}fill="url(#{name})"/>'
 
 
-def _derivatives(shape: _Shape, t: Vector) -> tuple[NDArray[np.float64], Vector]:
+def _derivatives(shape: _Shape, t: Array) -> tuple[Array, Array]:
     """Q'(t), (T, 2), and the constant Q'', (2,)."""
     legs = shape.p1 - shape.p0, shape.p2 - shape.p1
     return 2 * ((1 - t[:, None]) * legs[0] + t[:, None] * legs[1]), 2 * (legs[1] - legs[0])
@@ -156,7 +156,7 @@ def _is_regular(shape: _Shape) -> bool:
     return bool((_envelope(shape, np.append(_CHECKS, vertex)).forwards > 0).all())
 
 
-def _envelope(shape: _Shape, t: Vector) -> _Envelope:
+def _envelope(shape: _Shape, t: Array) -> _Envelope:
     """The envelope and its derivative, by differentiating Q + r n.
 
     With T the unit tangent, N its left normal, w = dT/dt . N the turning rate,
@@ -201,15 +201,13 @@ def _draw_outline(pen: "_Pen", shape: _Shape) -> None:
     pen.close()
 
 
-def _fit(shape: _Shape, side: int, start: float, end: float) -> list[NDArray[np.float64]]:
+def _fit(shape: _Shape, side: int, start: float, end: float) -> list[Array]:
     """Cubics (4, 2) that follow one side of the outline, split until they are near enough."""
     t = np.linspace(start, end, 5)
     envelope = _envelope(shape, t)
     curve, slope = envelope.sides[side], envelope.slopes[side]
     third = (end - start) / 3
-    cubic = np.stack(
-        [curve[0], curve[0] + third * slope[0], curve[4] - third * slope[4], curve[4]]
-    )
+    cubic = np.stack([curve[0], curve[0] + third * slope[0], curve[4] - third * slope[4], curve[4]])
     u = np.array([0.25, 0.5, 0.75])[:, None]
     fitted = (
         (1 - u) ** 3 * cubic[0]
@@ -224,37 +222,37 @@ def _fit(shape: _Shape, side: int, start: float, end: float) -> list[NDArray[np.
 
 
 def _draw_hulls(pen: "_Pen", shape: _Shape) -> bool:
-    """Draw the hull of each pair of neighbouring discs; all wind the same way, so they add up.
+    """Draw discs, and between neighbours the trapezoid that completes their convex hull.
+
+    All wind the same way, so they add up to their union.
 
     Returns:
-        Whether one disc of an end is the whole stroke.
+        Whether one disc is the whole stroke.
     """
     bend = float(np.hypot(*(shape.p0 - 2 * shape.p1 + shape.p2)))
     count = math.ceil(math.sqrt(bend / (4 * TOLERANCE))) or 1  # chords leave Q by bend / 4 n^2
     t = np.linspace(0, 1, count + 1)
     centres, radii = shape.point(t), shape.radius(t)
     shown = np.zeros(count + 1, bool)
+    # A nested disc lies inside its larger neighbour; the largest lies in no other.
+    shown[count if shape.r1 > shape.r0 else 0] = True
     for i in range(count):
         step = centres[i + 1] - centres[i]
         distance, growth = float(np.hypot(*step)), float(radii[i + 1] - radii[i])
-        if distance <= _NESTED * abs(growth) or distance == 0:
+        if distance <= _NESTED * abs(growth):
             continue
         shown[i : i + 2] = True
-        heading = math.atan2(step[1], step[0])
-        half = math.acos(-growth / distance)
+        heading, half = math.atan2(step[1], step[0]), math.acos(-growth / distance)
         side = np.array([math.cos(heading + half), math.sin(heading + half)])
         other = np.array([math.cos(heading - half), math.sin(heading - half)])
         pen.move(centres[i] + radii[i] * side)
         pen.line(centres[i + 1] + radii[i + 1] * side)
-        pen.arc(centres[i + 1], float(radii[i + 1]), heading + half, 2 * half)
+        pen.line(centres[i + 1] + radii[i + 1] * other)
         pen.line(centres[i] + radii[i] * other)
-        pen.arc(centres[i], float(radii[i]), heading - half, 2 * (math.pi - half))
         pen.close()
-    # A nested disc lies inside its larger neighbour, so only the largest of all can still miss.
-    largest = count if shape.r1 > shape.r0 else 0
-    if not shown[largest]:
-        pen.circle(centres[largest], float(radii[largest]))
-    return not shown.any()
+    for centre, radius in zip(centres[shown], radii[shown], strict=True):
+        pen.circle(centre, float(radius))
+    return int(shown.sum()) == 1
 
 
 def _gradient(shape: _Shape, name: str, unit: int) -> str:
@@ -275,7 +273,8 @@ def _gradient(shape: _Shape, name: str, unit: int) -> str:
         f'stop-opacity="{_share(shape.v0 + (shape.v1 - shape.v0) * at)}"/>'
         for place, at in zip(offset, t, strict=True)
     )
-    return f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" {ends}>{stops}</linearGradient>'
+    head = f'<linearGradient id="{name}" gradientUnits="userSpaceOnUse" {ends}>'
+    return f"{head}{stops}</linearGradient>"
 
 
 class _Pen:
@@ -293,17 +292,17 @@ class _Pen:
     def text(self) -> str:
         return "".join(self._parts)
 
-    def move(self, to: Vector) -> None:
+    def move(self, to: Array) -> None:
         self._at = self._round(to)
         self._parts.append(f"M{_join(self._at)}")
 
-    def line(self, to: Vector) -> None:
+    def line(self, to: Array) -> None:
         self._parts.append(f"l{self._relative([to])}")
 
-    def cubic(self, points: NDArray[np.float64]) -> None:
+    def cubic(self, points: Array) -> None:
         self._parts.append(f"c{self._relative(list(points[1:]))}")
 
-    def arc(self, centre: Vector, radius: float, start: float, span: float) -> None:
+    def arc(self, centre: Array, radius: float, start: float, span: float) -> None:
         """Continue along a circle from angle `start` to `start - span` (x towards y is positive).
 
         In pieces of at most a third of a turn: a reader finds the centre from the end points,
@@ -316,18 +315,20 @@ class _Pen:
             to = centre + radius * np.array([math.cos(angle), math.sin(angle)])
             self._parts.append(f"a{size} {size} 0 0 0 {self._relative([to])}")
 
-    def circle(self, centre: Vector, radius: float) -> None:
-        self.move(centre + np.array([radius, 0]))
-        self.arc(centre, radius, 0, 2 * math.pi)
-        self.close()
+    def circle(self, centre: Array, radius: float) -> None:
+        x, y = self._round(centre)
+        size = round(radius * self._unit)
+        # Two halves are exact here, since their ends are a whole diameter apart.
+        arcs = f"a{size} {size} 0 0 0-{2 * size} 0a{size} {size} 0 0 0 {2 * size} 0z"
+        self._parts.append(f"M{_join((x + size, y))}{arcs}")
 
     def close(self) -> None:
         self._parts.append("z")
 
-    def _round(self, point: Vector) -> tuple[int, int]:
+    def _round(self, point: Array) -> tuple[int, int]:
         return round(float(point[0]) * self._unit), round(float(point[1]) * self._unit)
 
-    def _relative(self, points: list[Vector]) -> str:
+    def _relative(self, points: list[Array]) -> str:
         x, y = self._at
         rounded = [self._round(point) for point in points]
         self._at = rounded[-1]
@@ -339,7 +340,7 @@ def _join(values: Sequence[int]) -> str:
 
 
 def _share(value: float) -> str:
-    """A number in [0, 1] to three decimals, at its shortest: .5"""
+    """A number in [0, 1] to three decimals, at its shortest (.5)."""
     return f"{value:.3f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
 
 

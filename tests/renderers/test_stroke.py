@@ -1,6 +1,7 @@
 """The stroke format: field order, pixel geometry worked out by hand, conversions, random draws."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def stroke(**fields: float) -> Tensor:
 
 
 def test_the_order_of_the_fields_is_that_of_the_thesis() -> None:
-    assert STROKE_FIELDS == tuple("x0 y0 x1 y1 x2 y2 z0 v0 z1 v1 r g b".split())
+    assert " ".join(STROKE_FIELDS) == "x0 y0 x1 y1 x2 y2 z0 v0 z1 v1 r g b"
     assert STROKE_SIZE == 13
 
 
@@ -203,11 +204,12 @@ def test_mixed_strokes_are_often_thin() -> None:
 
 @pytest.mark.parametrize("thickness", ["uniform", "mixed"])
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_random_strokes_are_valid_and_repeat(thickness: str, count: int) -> None:
-    kind = "mixed" if thickness == "mixed" else "uniform"
-    once = random_strokes(count, torch.Generator().manual_seed(5), kind)
-    again = random_strokes(count, torch.Generator().manual_seed(5), kind)
-    other = random_strokes(count, torch.Generator().manual_seed(6), kind)
+def test_random_strokes_are_valid_and_repeat(
+    thickness: Literal["uniform", "mixed"], count: int
+) -> None:
+    once = random_strokes(count, torch.Generator().manual_seed(5), thickness)
+    again = random_strokes(count, torch.Generator().manual_seed(5), thickness)
+    other = random_strokes(count, torch.Generator().manual_seed(6), thickness)
     assert once.shape == (count, 13)
     assert once.dtype == torch.float32
     check_strokes(once)
