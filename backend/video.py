@@ -150,13 +150,16 @@ def _encode(
                 _write_frame(writer, frame, name)
                 frame = next(rest, None)
         except BaseException:
-            _stop(process)
+            process.kill()
             raise
-        writer.close()
-        if process.returncode:  # moviepy does not look at it
+        finally:
+            # Not writer.close(): it would leave the process behind if ffmpeg is already dead.
+            with contextlib.suppress(OSError):  # frames in the buffer meet a closed pipe
+                process.stdin.close()
+            process.wait()
+        if process.returncode:
             log.seek(0)
-            lines = log.read()[-500:].strip()
-            raise MediaError(f"{name}: ffmpeg could not finish the video: {lines}")
+            raise MediaError(f"{name}: ffmpeg could not finish it: {log.read()[-500:].strip()}")
 
 
 def _write_frame(writer: Any, frame: Frame, name: str) -> None:
@@ -164,13 +167,6 @@ def _write_frame(writer: Any, frame: Frame, name: str) -> None:
         writer.write_frame(frame)
     except OSError as error:
         raise MediaError(f"{name}: ffmpeg stopped: {error}") from error
-
-
-def _stop(process: Any) -> None:
-    process.kill()
-    with contextlib.suppress(OSError):  # frames still in the buffer meet a closed pipe
-        process.stdin.close()
-    process.wait()
 
 
 def _probe(path: str | os.PathLike[str], max_pixels: int) -> tuple[int, int, float]:

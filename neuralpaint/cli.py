@@ -236,5 +236,7 @@ def _report(as_json: bool, facts: dict[str, Any], text: str) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    _console.print(f"neuralpaint: {message}", style="red", markup=False, highlight=False)
+    _console.print(
+        f"neuralpaint: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
     raise typer.Exit(2)

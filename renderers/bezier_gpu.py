@@ -4,10 +4,11 @@ A program is one warp and owns a tile of pixels. It reads the tile, blends all s
 into it in order, and writes it once; strokes and chords that miss the tile are skipped. The search
 for t* is that of bezier_cpu.py, definition and derivatives are those of reference.py.
 
-Backward keeps nothing per stroke, so its memory does not grow with their number. The gradient that
-reaches stroke k is the final one times T = product of (1 - alpha_j) over j > k. A first walk over
-the strokes multiplies all factors; a second one paints again, dividing each factor out of T as it
-passes, and so has T and the canvas before the stroke at the same time. Factors are never zero:
+Backward keeps no canvas per stroke, only the first one. The gradient that reaches stroke k is the
+final one times T = product of (1 - alpha_j) over j > k. A first walk over the strokes multiplies
+all factors; a second one paints again, dividing each factor out of T as it passes, and so has T
+and the canvas before the stroke at the same time: three searches for t* in all, and no scratch
+memory but the rows named below. Factors are never zero:
 they stop at SHIFT = 2^-48, which stands for opaque, and T is kept as through * SHIFT^shifts, which
 cannot underflow. Both walks are turns of ONE loop, for T only comes out right if a factor has the
 same bits both times, and two copies of a formula may be compiled to different roundings.
@@ -318,11 +319,13 @@ def paint_geometry(canvas: Tensor, geometry: Tensor, softness: float = 0.5) -> T
         raise ImportError(
             "painting on a GPU needs Triton: pip install triton, or paint on the CPU (device='cpu')"
         )
-    batch, count = canvas.shape[0], geometry.shape[1]
     if canvas.dim() != 4 or canvas.shape[1] not in (1, 3) or canvas.dtype != torch.float32:
         raise ValueError(f"canvas: float32 (B, C, H, W) with 1 or 3 channels, got {_kind(canvas)}")
-    if geometry.shape != (batch, count, STROKE_SIZE) or geometry.dtype != torch.float32:
-        raise ValueError(f"geometry: float32 ({batch}, K, {STROKE_SIZE}), got {_kind(geometry)}")
+    expected = (canvas.shape[0], STROKE_SIZE)
+    if geometry.dim() != 3 or geometry.shape[::2] != expected or geometry.dtype != torch.float32:
+        raise ValueError(
+            f"geometry: float32 ({expected[0]}, K, {STROKE_SIZE}), got {_kind(geometry)}"
+        )
     if geometry.device != canvas.device:
         raise ValueError(f"canvas is on {canvas.device}, geometry on {geometry.device}")
     result: Tensor = _PaintGPU.apply(canvas, geometry, softness)

@@ -37,8 +37,16 @@ MAX_SIDE = 16384
 MAX_TEXT = 1000
 
 _KEYS = (
-    *("format", "version", "canvas", "control", "seed", "method", "source", "extra"),
-    *("columns", "strokes"),
+    "format",
+    "version",
+    "canvas",
+    "control",
+    "seed",
+    "method",
+    "source",
+    "extra",
+    "columns",
+    "strokes",
 )
 _CANVAS_KEYS = ("height", "width", "background")
 

@@ -17,6 +17,7 @@ from neuralpaint.agents.paint import (
     render,
 )
 from neuralpaint.backend.files import UnwritableFolderError
+from neuralpaint.backend.media import resize
 from neuralpaint.backend.video import read_video
 from neuralpaint.renderers.drawing import Drawing
 from neuralpaint.renderers.stroke import random_strokes
@@ -61,8 +62,9 @@ def test_a_painting_is_complete_and_consistent(photo: Image, tmp_path: Path) -> 
         assert final.size == (90, 60)
         assert "neuralpaint" in final.text["Software"]
         picture = np.asarray(final).astype(np.float32) / np.float32(255)
-    # At the photo's own size the painting resembles the photo as it does on the canvas.
-    assert metrics(picture, photo)["psnr"] > figures["at"]["12"]["psnr"] - 3
+    # Rendered larger and averaged down again, the painting is the one on the canvas.
+    again = metrics(resize(picture, 24, 36), resize(photo, 24, 36))["psnr"]
+    assert again == pytest.approx(figures["at"]["12"]["psnr"], abs=0.5)
 
     frames, fps = read_video(folder / "timelapse.mp4", max_frames=1000, max_pixels=10**6)
     assert fps == 25

@@ -340,6 +340,7 @@ def test_imports_without_triton_and_says_what_to_do() -> None:
         (torch.zeros(1, 3, 4, 4).double(), torch.zeros(1, 1, 13), "canvas: float32"),
         (torch.zeros(3, 4, 4), torch.zeros(1, 1, 13), "canvas: float32"),
         (torch.zeros(2, 3, 4, 4), torch.zeros(1, 1, 13), r"geometry: float32 \(2, K, 13\)"),
+        (torch.zeros(1, 3, 4, 4), torch.zeros(13), r"geometry: float32 \(1, K, 13\)"),
         (torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 12), r"geometry: float32 \(1, K, 13\)"),
         (torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 13).double(), "geometry: float32"),
         (torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 13, device="meta"), "cpu, geometry on meta"),
