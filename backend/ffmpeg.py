@@ -49,9 +49,10 @@ def decoded(
     import imageio_ffmpeg
 
     file = input_file(path, MediaError)
-    _check_riff_length(file)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
+    if _states_its_end(file):
+        command += ["-xerror"]  # else the last, short packet would be an error
     # "file:" keeps a name such as "http:x.mp4" from being taken for an address.
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-xerror"]
     command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
     command += [*decoder, "-i", f"file:{file}"]
     command += ["-map", "0:v:0" if track == "video" else "0:a:0", *output, "pipe:1"]
@@ -85,15 +86,25 @@ def _first_complaint(text: str) -> str:
     return next((line for line in lines if line), "ffmpeg gave no reason")
 
 
-def _check_riff_length(file: Path) -> None:
-    """WAV and AVI files state their length; ffmpeg reads a shorter one without a word."""
+def _states_its_end(file: Path) -> bool:
+    """WAV and AVI files state their length; ffmpeg reads a shorter one without a word.
+
+    Returns:
+        False for one that a program has streamed, so that its length is not known.
+
+    Raises:
+        MediaError: the file is shorter than it says.
+    """
     with file.open("rb") as stream:
         head = stream.read(12)
         size = stream.seek(0, os.SEEK_END)
-    if head[:4] == b"RIFF" and head[8:] in (b"WAVE", b"AVI "):
-        stated = int.from_bytes(head[4:8], "little")
-        # One byte less is a missing pad byte, which many writers forget.
-        if stated not in _RIFF_UNKNOWN_LENGTH and stated + 8 > size + 1:
-            raise MediaError(
-                f"{file}: truncated ({size} of {stated + 8} bytes); fetch or make it again"
-            )
+    if head[:4] != b"RIFF" or head[8:] not in (b"WAVE", b"AVI "):
+        return True
+    stated = int.from_bytes(head[4:8], "little")
+    if stated in _RIFF_UNKNOWN_LENGTH:
+        return False
+    if stated + 8 > size + 1:  # one byte less is a missing pad byte, which many writers forget
+        raise MediaError(
+            f"{file}: truncated ({size} of {stated + 8} bytes); fetch or make it again"
+        )
+    return True

@@ -252,7 +252,7 @@ def resize(image: ImageArray, height: int, width: int) -> ImageArray:
 
 def write_image(
     path: str | os.PathLike[str],
-    image: ImageArray | NDArray[np.uint8],
+    image: NDArray[np.generic],
     *,
     text: Mapping[str, str] | None = None,
 ) -> None:

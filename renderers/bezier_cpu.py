@@ -21,7 +21,7 @@ TINY = F(1e-6)
 FAR = F(-1e9)
 CHORD_ERROR = F(0.25)
 NEWTON_STEPS = 3
-MAX_CHORDS = 96
+MAX_CHORDS = 128  # enough for any stroke on a canvas of 4096 x 4096
 # Columns of the chord table.
 PX, PY, DX, DY, INV, RA, DR, CONE, T0, LEFT, RIGHT, ABOVE, BELOW, SLANT, REACH, COLUMNS = range(16)
 

@@ -130,6 +130,27 @@ def nearest_chord(geometry: Tensor, rows: int, columns: int) -> tuple[Tensor, Te
     return t, best
 
 
+@torch.no_grad()
+def cells_in_reach(geometry: Tensor, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices (stroke, row, column) of the cells that a stroke may touch, (P,) each.
+
+    On a GPU all cells: fixed shapes, which CUDA graphs need, are worth more there than skipping.
+
+    Args:
+        geometry: (N, 13) strokes in pixels.
+        depth: (N, rows, columns) from `nearest_chord`.
+    """
+    if depth.is_cuda:
+        sides = [torch.arange(side, device=depth.device) for side in depth.shape]
+        stroke, row, column = torch.meshgrid(*sides, indexing="ij")
+        return stroke.flatten(), row.flatten(), column.flatten()
+    # A chord leaves its curve by at most |P0 - 2 P1 + P2| / (4 CHORDS^2).
+    bend = (geometry[:, 0:2] - 2 * geometry[:, 2:4] + geometry[:, 4:6]).norm(dim=1)
+    reach = REACH + bend / (4 * CHORDS**2)
+    stroke, row, column = (depth > -reach[:, None, None]).nonzero(as_tuple=True)
+    return stroke, row, column
+
+
 class NeuralRenderer(nn.Module):
     """H_r: strokes to alpha mattes, differentiable in all parameters.
 
@@ -169,13 +190,7 @@ class NeuralRenderer(nn.Module):
         geometry = to_pixels(strokes, height, width, control)
         rows, columns = -(-height // CELL), -(-width // CELL)
         t, depth = nearest_chord(geometry, rows, columns)
-        # A chord leaves its curve by at most |P0 - 2 P1 + P2| / (4 CHORDS^2).
-        with torch.no_grad():
-            bend = (geometry[:, 0:2] - 2 * geometry[:, 2:4] + geometry[:, 4:6]).norm(dim=1)
-            reach = REACH + bend / (4 * CHORDS**2)
-            # On a GPU fixed shapes (CUDA graphs) are worth more than skipped cells.
-            near = (depth > -reach[:, None, None]) | depth.is_cuda
-        stroke, row, column = near.nonzero(as_tuple=True)
+        stroke, row, column = cells_in_reach(geometry, depth)
         cells = measure(
             geometry[stroke], (column + 0.5) * CELL, (row + 0.5) * CELL, t[stroke, row, column]
         )

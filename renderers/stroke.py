@@ -13,6 +13,7 @@ Thickness and opacity change linearly along the curve parameter t. With ``contro
 the middle point is read like the ends, as a place on the canvas.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -78,8 +79,8 @@ def expand(action: Tensor, form: Form, colour: tuple[float, float, float] = (0, 
     if form == "gray":
         return torch.cat([action, action[..., 10:11], action[..., 10:11]], -1)
     one = torch.ones_like(action[..., :1])
-    rgb = action.new_tensor(colour).expand(*action.shape[:-1], 3)
-    return torch.cat([action[..., :7], one, action[..., 7:8], one, rgb], -1)
+    rgb = [torch.full_like(one, share) for share in colour]
+    return torch.cat([action[..., :7], one, action[..., 7:8], one, *rgb], -1)
 
 
 def to_pixels(strokes: Tensor, height: int, width: int, control: Control = "relative") -> Tensor:
@@ -100,17 +101,26 @@ def to_pixels(strokes: Tensor, height: int, width: int, control: Control = "rela
     """
     if control not in CONTROLS:
         raise ValueError(f"control {control!r} is unknown; known: {', '.join(CONTROLS)}")
-    radius = min(height, width) / 4
-    scale = strokes.new_tensor(
-        [width, height] * 3 + [radius, 1, radius, 1, 1, 1, 1], device="cpu"
-    ).to(strokes.device)
     if control == "absolute":
         start, middle, end, rest = strokes.split([2, 2, 2, 7], -1)
     else:
         start, share, end, rest = strokes.split([2, 2, 2, 7], -1)
         middle = start + (end - start) * share
-    half = strokes.new_tensor([0.0] * 6 + [HALF_PIXEL, 0, HALF_PIXEL, 0, 0, 0, 0])
-    return torch.cat([start, middle, end, rest], -1) * scale + half
+    scale, shift = _pixel_units(height, width, strokes.dtype, strokes.device)
+    return torch.cat([start, middle, end, rest], -1) * scale + shift
+
+
+@lru_cache(maxsize=64)
+def _pixel_units(
+    height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Factor and summand of each field; kept, since a CUDA graph cannot copy from the host."""
+    radius = min(height, width) / 4
+    with torch.inference_mode(False):
+        scale = [width, height] * 3 + [radius, 1, radius, 1, 1, 1, 1]
+        shift = [0.0] * 6 + [HALF_PIXEL, 0, HALF_PIXEL, 0, 0, 0, 0]
+        table = torch.tensor([scale, shift], dtype=dtype, device=device)
+    return table[0], table[1]
 
 
 def rescale(strokes: Tensor, painted: int, shown: int) -> Tensor:

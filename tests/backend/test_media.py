@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from neuralpaint.backend import media
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms
+
+from neuralpaint.backend import media
 
 RNG_PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -222,10 +223,7 @@ def test_threads_leave_the_warning_filters_alone(tmp_path: Path) -> None:
     assert list(warnings.filters) == before
 
 
-KINDS = [kind for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "PPM") if kind]
-KINDS += [
-    kind for kind, codec in (("WEBP", "webp"), ("JPEG2000", "jpg_2000")) if features.check(codec)
-]
+KINDS = ["PNG", "JPEG", "GIF", "TIFF", "BMP", "PPM", "WEBP", "JPEG2000"]
 SEEDS = [encoded(Image.fromarray(RNG_PIXELS), kind) for kind in KINDS]
 
 
@@ -250,12 +248,11 @@ def test_damaged_files_give_an_image_or_a_media_error(
         warnings.simplefilter("ignore")  # Pillow may well warn of damaged metadata
         try:
             image = media.read_image(path, max_pixels=10**6)
-        except media.MediaError as error:
-            assert "damaged" in str(error)
-        else:
-            assert image.shape[2] == 3
-            assert image.min() >= 0
-            assert image.max() <= 1
+        except media.MediaError:
+            return
+    assert image.shape[2] == 3
+    assert image.min() >= 0
+    assert image.max() <= 1
 
 
 @given(
@@ -269,7 +266,8 @@ def test_damaged_files_give_an_image_or_a_media_error(
 def test_any_array_becomes_an_rgb_image(array: NDArray[np.generic]) -> None:
     before = array.copy()
     image = media.as_image(array)
-    assert (image.shape, image.dtype) == ((*array.shape[:2], 3), np.float32)
+    assert image.shape == (*array.shape[:2], 3)
+    assert image.dtype == np.float32
     assert image.min() >= 0
     assert image.max() <= 1
     assert not np.shares_memory(image, array)
@@ -309,7 +307,7 @@ def test_bad_arrays_are_refused(source: NDArray[np.generic], message: str) -> No
 
 
 def test_resize_averages_areas() -> None:
-    image = np.arange(4 * 6, dtype=np.float32).reshape(4, 6, 1).repeat(3, 2) / 24
+    image = (np.arange(24) / 24).astype(np.float32).reshape(4, 6, 1).repeat(3, 2)
     expected = image.reshape(2, 2, 3, 2, 3).mean((1, 3))
     np.testing.assert_allclose(media.resize(image, 2, 3), expected, atol=1e-6)
     np.testing.assert_allclose(media.resize(image, 1, 1)[0, 0], image.mean((0, 1)), atol=1e-6)
@@ -331,7 +329,8 @@ def test_resize_is_bilinear_where_it_grows() -> None:
 )
 def test_resize_stays_within_its_input(image: media.ImageArray, height: int, width: int) -> None:
     result = media.resize(image, height, width)
-    assert (result.shape, result.dtype) == ((height, width, 3), np.float32)
+    assert result.shape == (height, width, 3)
+    assert result.dtype == np.float32
     assert result.min() >= image.min() - 1e-6
     assert result.max() <= image.max() + 1e-6
 

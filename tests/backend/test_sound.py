@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from neuralpaint.backend import media
 from numpy.typing import NDArray
+
+from neuralpaint.backend import media
 
 RATE = 16_000
 
@@ -36,7 +37,8 @@ def assert_tone(sound: NDArray[np.float32], amplitude: float = 0.5) -> None:
 def test_a_tone_survives(tmp_path: Path) -> None:
     media.write_sound(tmp_path / "a.wav", tone(), RATE)
     sound = media.read_sound(tmp_path / "a.wav", RATE)
-    assert (sound.shape, sound.dtype) == ((RATE,), np.float32)
+    assert sound.shape == (RATE,)
+    assert sound.dtype == np.float32
     np.testing.assert_allclose(sound, tone(), atol=1 / 32768)
     assert_tone(sound)
 

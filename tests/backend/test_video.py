@@ -7,9 +7,10 @@ from typing import Any
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from neuralpaint.backend import media
 from numpy.typing import NDArray
 from PIL import Image
+
+from neuralpaint.backend import media
 
 Frame = NDArray[np.uint8]
 
@@ -35,7 +36,9 @@ def test_every_frame_comes_back_once(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     media.write_video(path, iter(frames(29)), 25)
     video, fps = media.read_video(path)
-    assert (video.shape, video.dtype, fps) == ((29, 48, 64, 3), np.uint8, 25)
+    assert video.shape == (29, 48, 64, 3)
+    assert video.dtype == np.uint8
+    assert fps == 25
     assert_near(video, frames(29))
     assert "yuv420p" in streams(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
@@ -98,8 +101,8 @@ def test_frames_are_not_collected(tmp_path: Path) -> None:
         ([*frames(2), np.zeros((9, 9, 3), np.uint8)], 25, r"frame 2 is \(9, 9, 3\), the first was"),
         ([np.zeros((9, 9, 3), np.float32)], 25, "frame 0 is float32"),
         ([np.zeros((9, 9), np.uint8)], 25, r"frame 0 is uint8 \(9, 9\)"),
-        ([np.zeros((0, 9, 3), np.uint8)], 25, "9x0"),
-        ([np.zeros((1, 16385, 3), np.uint8)], 25, "16385x1"),
+        ([np.zeros((0, 9, 3), np.uint8)], 25, "frame 0 is 9x0"),
+        ([np.zeros((1, 16385, 3), np.uint8)], 25, "frame 0 is 16385x1"),
         (frames(2), 0, "fps 0"),
         (frames(2), float("nan"), "fps nan"),
         (frames(2), 1000, "fps 1000"),
@@ -168,7 +171,7 @@ def test_a_truncated_video_is_refused(clip: Path, tmp_path: Path, share: float) 
     data = clip.read_bytes()
     path = tmp_path / "cut.mp4"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(media.MediaError, match=r"cut\.mp4: damaged, truncated, or no video"):
+    with pytest.raises(media.MediaError, match=r"cut\.mp4: .*no video"):
         media.read_video(path)
 
 

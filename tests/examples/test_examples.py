@@ -38,6 +38,15 @@ def run_here(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: object) -
     runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
 
 
+def test_paint_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--strokes", 6, "--size", 12, "--effort", 0.02, "--out", tmp_path / "painting")
+    run_here(monkeypatch, "paint_photo.py", *options)
+    assert "6 strokes:" in capsys.readouterr().out
+    assert (tmp_path / "painting" / "final.png").exists()
+
+
 @pytest.mark.parametrize("algorithm", ["ddpg", "ppo"])
 def test_train_sb3(
     algorithm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
