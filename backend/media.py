@@ -2,7 +2,7 @@
 
 | what   | read                                | write         | in memory                        |
 |--------|-------------------------------------|---------------|----------------------------------|
-| images | `read_image`, `read_images`         | `write_image` | (H, W, 3) float32 RGB in [0, 1]  |
+| images | `read_image`                        | `write_image` | (H, W, 3) float32 RGB in [0, 1]  |
 | video  | `read_video`                        | `write_video` | (H, W, 3) uint8 RGB frames       |
 | sound  | `read_sound`                        | `write_sound` | (T,) float32 mono in [-1, 1]     |
 
@@ -15,8 +15,7 @@ import os
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +29,10 @@ from .video import read_video, write_video
 
 __all__ = [
     "MAX_PIXELS",
-    "FolderReport",
     "ImageArray",
     "MediaError",
     "as_image",
     "read_image",
-    "read_images",
     "read_sound",
     "read_video",
     "resize",
@@ -69,24 +66,6 @@ _UPRIGHT = {
 }
 
 _warnings_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class FolderReport:
-    """What became of the files of a folder.
-
-    Attributes:
-        used: the files read, sorted by name.
-        skipped: the other files, each with the reason, sorted by name.
-    """
-
-    used: tuple[Path, ...]
-    skipped: tuple[tuple[Path, str], ...]
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.used)} images read, {len(self.skipped)} files skipped"]
-        lines += [f"  {path.name}: {reason}" for path, reason in self.skipped]
-        return "\n".join(lines)
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> ImageArray:
@@ -124,51 +103,6 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
                 f"{file}: damaged or truncated image ({error}); fetch or make it again"
             ) from error
         return _from_pillow(image, str(file))
-
-
-def read_images(
-    folder: str | os.PathLike[str],
-    *,
-    prepare: Callable[[ImageArray], ImageArray] | None = None,
-    max_pixels: int = MAX_PIXELS,
-) -> tuple[list[ImageArray], FolderReport]:
-    """Read the images of a folder in order of name; skip, count and name what is no image.
-
-    Subfolders are not entered (they are named as skipped); hidden files are passed over.
-
-    Args:
-        folder: where the images are.
-        prepare: applied to each image at once, e.g. crop and resize, so that no more than one
-            full-size image is in memory; may refuse an image with a `MediaError`.
-        max_pixels: refuse larger images.
-
-    Returns:
-        The images, each (H, W, 3) float32 RGB in [0, 1], and the report: `report.used[i]` is
-        the file of image i.
-
-    Raises:
-        MediaError: no such folder, or not one readable image in it.
-    """
-    place = Path(folder)
-    if not place.is_dir():
-        raise MediaError(f"{place}: no such folder; check the name")
-    images: list[ImageArray] = []
-    used: list[Path] = []
-    skipped: list[tuple[Path, str]] = []
-    for path in sorted(place.iterdir()):
-        if path.name.startswith("."):
-            continue
-        try:
-            image = read_image(path, max_pixels=max_pixels)
-            images.append(image if prepare is None else prepare(image))
-        except MediaError as error:
-            skipped.append((path, str(error).removeprefix(f"{path}: ")))
-        else:
-            used.append(path)
-    report = FolderReport(tuple(used), tuple(skipped))
-    if not images:
-        raise MediaError(f"{place}: not one readable image in this folder ({report})")
-    return images, report
 
 
 def as_image(

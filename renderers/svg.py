@@ -46,7 +46,7 @@ def to_svg(drawing: Drawing, *, height: float | None = None, width: float | None
 
     Returns:
         An SVG 1.1 document; its user unit is a hundredth of a pixel of the painted canvas (a
-        thousandth if that is smaller than 100 pixels).
+        thousandth if that is smaller than 64 pixels).
 
     Raises:
         ValueError: a side is not between 0 and 65536.
@@ -60,7 +60,7 @@ def to_svg(drawing: Drawing, *, height: float | None = None, width: float | None
         raise ValueError(f"{width}x{height}: both sides must lie between 0 and {_MAX_SIDE} pixels")
     # Whole numbers of a fine unit: shorter than decimals, and viewers that turn arcs into cubics
     # with an error of so many units stay exact.
-    unit = 100 if min(rows, columns) >= 100 else 1000
+    unit = 100 if min(rows, columns) >= 64 else 1000
     title = f"{drawing.source or 'Painting'}, {len(drawing)} strokes"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.10g}" height="{height:.10g}" '
@@ -266,7 +266,7 @@ def _gradient(shape: _Shape, name: str, unit: int) -> str:
     # Where Q(t) lies along the chord; equal to t when the middle point is half way.
     offset = (shape.point(t) - shape.p0) @ chord / length if length else t
     offset = np.maximum.accumulate(offset.clip(0, 1))
-    if np.abs(offset - t).max() < 0.02:
+    if np.abs(offset - t).max() * abs(shape.v1 - shape.v0) < 0.01:  # not to be seen
         t = offset = np.array([0.0, 1.0])
     stops = "".join(
         f'<stop offset="{_share(place)}" stop-color="{shape.colour}" '

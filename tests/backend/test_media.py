@@ -367,38 +367,3 @@ def test_a_refused_image_leaves_the_old_file(tmp_path: Path) -> None:
         media.write_image(tmp_path / "a.jpg", RNG_PIXELS, text={"a": "b"})
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
     assert path.read_text() == "old"
-
-
-def test_a_folder_with_some_bad_images(tmp_path: Path) -> None:
-    media.write_image(tmp_path / "c.png", np.full((2, 2, 3), 0.4))
-    media.write_image(tmp_path / "a.png", np.full((4, 6, 3), 0.2))
-    media.write_image(tmp_path / "small.png", np.zeros((1, 1)))
-    (tmp_path / "b.png").write_bytes(WHOLE[:100])
-    (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / ".hidden").write_text("not looked at")
-    (tmp_path / "folder").mkdir()
-
-    def prepare(image: media.ImageArray) -> media.ImageArray:
-        if image.shape[0] < 2:
-            raise media.MediaError("too small to be of use")
-        return media.resize(image, 2, 2)
-
-    images, report = media.read_images(tmp_path, prepare=prepare)
-    assert [image.shape for image in images] == [(2, 2, 3), (2, 2, 3)]
-    np.testing.assert_allclose([image.mean() for image in images], [0.2, 0.4], atol=1e-6)
-    assert [path.name for path in report.used] == ["a.png", "c.png"]
-    reasons = {path.name: reason for path, reason in report.skipped}
-    assert list(reasons) == ["b.png", "folder", "notes.txt", "small.png"]
-    assert "truncated" in reasons["b.png"]
-    assert reasons["small.png"] == "too small to be of use"
-    assert str(report).startswith("2 images read, 4 files skipped\n  b.png: ")
-
-
-def test_a_folder_without_images(tmp_path: Path) -> None:
-    with pytest.raises(media.MediaError, match="not one readable image"):
-        media.read_images(tmp_path)
-    (tmp_path / "a.png").write_text("x")
-    with pytest.raises(media.MediaError, match=r"(?s)not one readable image.*a\.png: not an image"):
-        media.read_images(tmp_path)
-    with pytest.raises(media.MediaError, match="no such folder"):
-        media.read_images(tmp_path / "absent")

@@ -57,7 +57,8 @@ def dense_alpha(stroke: np.ndarray, height: int, width: int, softness: float) ->
         best = np.where(better, finer, best)
         where = np.where(better, trial, where)
     coverage: np.ndarray = np.clip(best / (2 * softness) + 0.5, 0, 1)
-    return coverage * (v0 * (1 - where) + v1 * where)
+    alpha: np.ndarray = coverage * (v0 * (1 - where) + v1 * where)
+    return alpha
 
 
 # --- the curve ---
