@@ -91,7 +91,7 @@ def main() -> None:
     model.learn(args.steps)
 
     def trained(observation: Any) -> np.ndarray:
-        return model.predict(observation)[0]  # with its exploration: a bundle needs variety
+        return model.predict(observation)[0]  # as it acts in training, noise and all
 
     def random(observation: Any) -> np.ndarray:
         return np.stack([envs.action_space.sample() for _ in range(envs.num_envs)])

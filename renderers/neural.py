@@ -26,6 +26,7 @@ REACH = 0.75 * CELL + 1.0  # half a cell's diagonal, the soft edge, the chords' 
 FEATURES = 15
 WEIGHTS = "neural.safetensors"
 MAX_BYTES = 16 * 2**20
+MAX_WIDTH = 1024  # 2.2 million parameters
 
 
 class Measures(NamedTuple):
@@ -109,7 +110,8 @@ def nearest_chord(geometry: Tensor, rows: int, columns: int) -> tuple[Tensor, Te
     x0, y0, x1, y1, x2, y2, r0, _, r1, _ = fields
     cx = (torch.arange(columns, device=geometry.device) + 0.5) * CELL
     cy = ((torch.arange(rows, device=geometry.device) + 0.5) * CELL)[:, None]
-    best = geometry.new_full((len(geometry), rows, columns), -1e9)
+    # Where one end disc holds the other, no foot of a perpendicular is deepest but that end.
+    best = r0 - ((cx - x0).square() + (cy - y0).square()).sqrt_()
     t = torch.zeros_like(best)
     qx, qy = x0, y0
     for i in range(CHORDS):
@@ -127,7 +129,8 @@ def nearest_chord(geometry: Tensor, rows: int, columns: int) -> tuple[Tensor, Te
         depth = r0 + (r1 - r0) * u - (ex.square_() + ey.square_()).sqrt_()
         better = depth > best
         t, best = torch.where(better, u, t), torch.maximum(best, depth)
-    return t, best
+    depth = r1 - ((cx - x2).square() + (cy - y2).square()).sqrt_()
+    return torch.where(depth > best, 1.0, t), torch.maximum(best, depth)
 
 
 @torch.no_grad()
@@ -155,11 +158,16 @@ class NeuralRenderer(nn.Module):
     """H_r: strokes to alpha mattes, differentiable in all parameters.
 
     Args:
-        width: channels of the hidden layers.
+        width: channels of the hidden layers, 1 to `MAX_WIDTH`.
+
+    Raises:
+        ValueError: another width.
     """
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        if not 1 <= width <= MAX_WIDTH:
+            raise ValueError(f"width must be 1 to {MAX_WIDTH}, got {width}")
         self.width = width
         self.layers = nn.Sequential(
             nn.Linear(FEATURES, width),
@@ -242,7 +250,8 @@ def load_weights(path: Path | None = None) -> NeuralRenderer:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a missing, extra or mis-shaped weight (names it), or not such a file.
+        ValueError: a missing, extra, mis-shaped or not finite weight (names it), or not such a
+            file.
     """
     source = path or Path(str(resources.files(__package__) / "weights" / WEIGHTS))
     if not source.is_file():
@@ -251,16 +260,18 @@ def load_weights(path: Path | None = None) -> NeuralRenderer:
         raise ValueError(f"{source}: larger than {MAX_BYTES} bytes, not weights of H_r")
     try:
         with safe_open(source, "pt") as file:
-            width = int((file.metadata() or {}).get("width", 0))
+            width = (file.metadata() or {}).get("width", "")
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{source}: not a safetensors file ({error})") from None
-    if not 0 < width <= 4096:
-        raise ValueError(f"{source}: names no width of the hidden layers")
-    network = NeuralRenderer(width)
+    if len(width) > 4 or not width.isdecimal() or not 1 <= int(width) <= MAX_WIDTH:
+        raise ValueError(f"{source}: names no width of the hidden layers up to {MAX_WIDTH}")
+    network = NeuralRenderer(int(width))
     for name, weight in network.state_dict().items():
         if name not in tensors or tensors[name].shape != weight.shape:
             raise ValueError(f"{source}: weight {name} is missing or not {tuple(weight.shape)}")
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{source}: weight {name} holds NaN or infinity")
     if extra := tensors.keys() - network.state_dict().keys():
         raise ValueError(f"{source}: unknown weight {min(extra)}")
     network.load_state_dict(tensors)

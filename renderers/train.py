@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -52,8 +52,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("strokes", "batch", "size", "rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         if self.thickness not in ("uniform", "mixed"):
             raise ValueError(f"thickness must be uniform or mixed, got {self.thickness!r}")
 
@@ -64,7 +64,7 @@ class Settings:
 
 
 def batch_of(settings: Settings, step: int) -> Tensor:
-    """The strokes of one step, (batch, 13); the two kinds of thickness are interleaved."""
+    """The strokes of one step, (batch, 13)."""
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
     thickness = "mixed" if settings.thickness == "mixed" else "uniform"
     return random_strokes(settings.batch, generator, thickness)  # type: ignore[arg-type]
@@ -139,19 +139,24 @@ def load_checkpoint(
     Raises:
         ValueError: other settings or another network.
     """
-    with safe_open(path, "pt") as file:
-        meta = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    then = json.loads(meta["settings"])
+    try:
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a checkpoint ({error}); use another --out") from None
+    then = json.loads(meta.get("settings", "{}"))
     for name, value in asdict(settings).items():
         if then.get(name) != value:
             raise ValueError(
                 f"{path}: was trained with {name}={then.get(name)}, now {value}; "
                 "use the same settings or another --out"
             )
-    network.load_state_dict(
-        {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    )
+    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise ValueError(f"{path}: is of another network; use another --out") from None
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("adam."):
@@ -212,11 +217,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     out: Path = options.pop("out")
     width: int = options.pop("width")
-    place = devices.resolve(options.pop("device"))
-    settings = Settings(**options)
-    writable_folder(out)
-    torch.manual_seed(settings.seed)
-    network = NeuralRenderer(width)
+    try:
+        place = devices.resolve(options.pop("device"))
+        settings = Settings(**options)
+        torch.manual_seed(settings.seed)
+        network = NeuralRenderer(width)
+        writable_folder(out)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     columns = (
         TextColumn("step {task.completed}/{task.total}"),
         BarColumn(),

@@ -184,6 +184,16 @@ def test_a_network_can_be_the_renderer() -> None:
         assert part[0] == pytest.approx(reward[i], abs=1e-6)
 
 
+def test_the_shipped_network_stays_close_to_the_exact_renderer() -> None:
+    canvases = []
+    for renderer in ("bezier", "neural"):
+        envs = make(4, renderer=renderer, canvas=32)
+        envs.action_space.seed(0)
+        envs.reset(seed=0)
+        canvases.append(envs.step(envs.action_space.sample())[0]["canvas"].astype(np.float64))
+    assert np.abs(canvases[0] - canvases[1]).mean() < 255 * 0.02
+
+
 def test_threads_change_nothing() -> None:
     threads = torch.get_num_threads()
     results = []

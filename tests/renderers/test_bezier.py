@@ -74,7 +74,7 @@ def competes(shape: np.ndarray, y: int, x: int) -> bool:
 def test_alpha_agrees_with_the_reference(
     thickness: Thickness, height: int, width: int, softness: float
 ) -> None:
-    strokes = draw(192, thickness)
+    strokes = draw(256, thickness)
     opaque = strokes.clone()
     opaque[:, [7, 9]] = 1
     pixels = len(strokes) * height * width
