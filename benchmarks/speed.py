@@ -8,10 +8,10 @@ import torch
 
 import neuralpaint  # noqa: F401  registers the environments
 from baselines import FullyConvolutionalRenderer, stamp_alpha
-from measure import rate, show
+from measure import rates, show
 from neuralpaint.renderers import bezier
 from neuralpaint.renderers.compose import compose
-from neuralpaint.renderers.neural import NeuralRenderer, load_weights
+from neuralpaint.renderers.neural import load_weights
 from neuralpaint.renderers.stroke import random_strokes
 
 SIZE, ENVS, BUNDLE, BATCH = 128, 96, 5, 64
@@ -21,7 +21,6 @@ def rasterisers() -> None:
     """Exact rasterisers on uniform random strokes."""
     strokes = random_strokes(256, torch.Generator().manual_seed(0))
     canvas = torch.zeros(1, 3, SIZE, SIZE)
-    ours = rate(lambda: bezier.paint(canvas, strokes[None]), len(strokes))
     rows = strokes.numpy()
 
     def stamps() -> None:
@@ -30,21 +29,24 @@ def rasterisers() -> None:
             alpha = stamp_alpha(row)
             image = alpha * row[10:, None, None] + (1 - alpha) * image
 
-    theirs = rate(stamps, len(strokes))
-    matte = rate(lambda: [stamp_alpha(row) for row in rows], len(strokes))
-    show("rasteriser_exact", ours, "strokes/s")
-    show("rasteriser_stamps", theirs, "strokes/s")
-    show("rasteriser_stamps_alpha_only", matte, "strokes/s")
-    show("rasteriser_ratio", ours / theirs, "x")
-    show("rasteriser_ratio_to_alpha_only", ours / matte, "x")
+    def alphas_only() -> None:
+        for row in rows:
+            stamp_alpha(row)
 
-
-def training() -> None:
-    """Forward and backward through the exact rasteriser."""
-    strokes = random_strokes(256, torch.Generator().manual_seed(0))[None].requires_grad_()
-    canvas = torch.zeros(1, 3, SIZE, SIZE)
-    speed = rate(lambda: bezier.paint(canvas, strokes).sum().backward(), 256)
-    show("rasteriser_exact_with_gradient", speed, "strokes/s")
+    leaf = strokes[None].clone().requires_grad_()
+    speeds = rates(
+        {
+            "exact": (partial(bezier.paint, canvas, strokes[None]), len(rows)),
+            "stamps": (stamps, len(rows)),
+            "stamps_alpha_only": (alphas_only, len(rows)),
+            "exact_with_gradient": (lambda: bezier.paint(canvas, leaf).sum().backward(), len(rows)),
+        },
+        12.0,
+    )
+    for name, speed in speeds.items():
+        show(f"rasteriser_{name}", speed, "strokes/s")
+    show("rasteriser_ratio", speeds["exact"] / speeds["stamps"], "x")
+    show("rasteriser_ratio_to_alpha_only", speeds["exact"] / speeds["stamps_alpha_only"], "x")
 
 
 @torch.no_grad()
@@ -54,14 +56,16 @@ def networks() -> None:
     ours, theirs = load_weights(), FullyConvolutionalRenderer().eval()
     for name, network in (("neural", ours), ("fcn", theirs)):
         show(f"{name}_parameters", sum(p.numel() for p in network.parameters()), "numbers")
-    fast = rate(lambda: ours(strokes, SIZE, SIZE), BATCH)
-    slow = rate(lambda: theirs(strokes, SIZE, SIZE), BATCH)
-    show("neural_batch_64", fast, "strokes/s")
-    show("fcn_batch_64", slow, "strokes/s")
-    show("neural_ratio", fast / slow, "x")
-    one_fast = rate(lambda: ours(strokes[:1], SIZE, SIZE), 1)
-    one_slow = rate(lambda: theirs(strokes[:1], SIZE, SIZE), 1)
-    show("neural_ratio_batch_1", one_fast / one_slow, "x")
+    for batch in (BATCH, 1):
+        speeds = rates(
+            {
+                "neural": (partial(ours, strokes[:batch], SIZE, SIZE), batch),
+                "fcn": (partial(theirs, strokes[:batch], SIZE, SIZE), batch),
+            }
+        )
+        for name, speed in speeds.items():
+            show(f"{name}_batch_{batch}", speed, "strokes/s")
+        show(f"neural_ratio_batch_{batch}", speeds["neural"] / speeds["fcn"], "x")
 
 
 @torch.no_grad()
@@ -74,24 +78,29 @@ def environments() -> None:
         colour = strokes[:, :, 10:, None, None]
         return compose(canvas, alphas[:, :, None] * colour, alphas)
 
-    speeds = {}
+    actions = np.random.default_rng(0).random((ENVS, BUNDLE * 13), np.float32)
+    calls = {}
     for name, renderer in (("bezier", "bezier"), ("neural", "neural"), ("fcn", fcn_paint)):
-        envs = gym.make_vec("NeuralPaint-v0", num_envs=ENVS, renderer=renderer, device="cpu")
+        envs = gym.make_vec(
+            "NeuralPaint-v0",
+            num_envs=ENVS,
+            canvas=SIZE,
+            renderer=renderer,
+            budget=10_000,  # no episode ends here, so that no reset enters the figure
+            device="cpu",
+        )
         envs.reset(seed=0)
-        actions = np.random.default_rng(0).random((ENVS, BUNDLE * 13), np.float32)
-        # Few steps, so that no episode ends and autoreset does not enter the figure.
-        speeds[name] = rate(partial(envs.step, actions), ENVS, 5.0)
-        show(f"env_step_{name}", speeds[name], "env steps/s")
-        envs.close()
-    show("env_step_ratio_bezier_to_fcn", speeds["bezier"] / speeds["fcn"], "x")
-    show("env_step_ratio_neural_to_fcn", speeds["neural"] / speeds["fcn"], "x")
+        calls[name] = (partial(envs.step, actions), ENVS)
+    speeds = rates(calls, 24.0)
+    for name, speed in speeds.items():
+        show(f"env_step_{name}", speed, "env steps/s")
+    for name in ("bezier", "neural"):
+        show(f"env_step_ratio_{name}_to_fcn", speeds[name] / speeds["fcn"], "x")
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    assert sum(p.numel() for p in NeuralRenderer().parameters()) <= 3_000_000
     rasterisers()
-    training()
     networks()
     environments()
 

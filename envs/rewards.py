@@ -8,9 +8,10 @@ may be passed to the environments in place of a name.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from ..renderers.bezier_cpu import squared_error
 
 if TYPE_CHECKING:
     from .painting import State
@@ -48,15 +49,13 @@ def squared_distance(canvas: Tensor, target: Tensor) -> Tensor:
     """
     if canvas.is_cuda or canvas.requires_grad or target.requires_grad:
         return image_mean((canvas - target).square())
-    # Without gradients one image at a time in one small buffer: on a CPU the memory of a
-    # batch-sized temporary costs several times more than the arithmetic.
+    # Without gradients in one pass: on a CPU the memory of a batch-sized temporary costs several
+    # times more than the arithmetic.
     canvases, targets = canvas.detach().numpy(), target.detach().numpy()
-    buffer = np.empty(canvases.shape[1:], dtype=np.float32)
-    distances = np.empty(len(canvases), dtype=np.float32)
-    for i in range(len(canvases)):
-        np.subtract(canvases[i], targets[i], out=buffer)
-        distances[i] = np.square(buffer, out=buffer).mean()
-    return torch.from_numpy(distances)
+    size, height = canvases[0].size, canvases.shape[2]
+    pairs = zip(canvases, targets, strict=True)
+    distances = [squared_error(a, b, 0, height) / size for a, b in pairs]
+    return torch.tensor(distances, dtype=torch.float32)
 
 
 def l2(before: "State", after: "State") -> Tensor:

@@ -58,7 +58,7 @@ def to_bytes(image: Tensor) -> NDArray[np.uint8]:
     """
     if image.is_cuda:
         return (image * 255).add_(0.5).to(torch.uint8).cpu().numpy()
-    # On a CPU, in one small buffer: see `rewards.squared_distance`.
+    # One image at a time: a batch-sized temporary costs more than the arithmetic.
     pictures = image.numpy()
     levels = np.empty(pictures.shape, dtype=np.uint8)
     buffer = np.empty(pictures.shape[1:], dtype=np.float32)

@@ -76,8 +76,8 @@ def _rows(table: np.ndarray, n: int, top: int, bottom: int) -> tuple[int, int]:
     above, below = table[0, ABOVE], table[0, BELOW]
     for i in range(1, n):
         above, below = min(above, table[i, ABOVE]), max(below, table[i, BELOW])
-    first = max(F(top), math.ceil(above - HALF))
-    last = min(F(bottom), math.floor(below - HALF) + ONE)
+    first = max(F(top), np.ceil(above - HALF))
+    last = min(F(bottom), np.floor(below - HALF) + ONE)
     return int(first), int(max(first, last))
 
 
@@ -89,8 +89,8 @@ def _span(table: np.ndarray, i: int, cy: np.float32, width: int) -> tuple[int, i
     middle = table[i, PX] + (cy - table[i, PY]) * table[i, SLANT]
     a = max(table[i, LEFT], middle - table[i, REACH])
     b = min(table[i, RIGHT], middle + table[i, REACH])
-    low = max(ZERO, math.ceil(a - HALF))
-    high = min(F(width), math.floor(b - HALF) + ONE)
+    low = max(ZERO, np.ceil(a - HALF))
+    high = min(F(width), np.floor(b - HALF) + ONE)
     return int(min(low, F(width))), int(max(high, ZERO))
 
 
@@ -266,6 +266,21 @@ def record_rows(
             offset += size
     spans[count, 3] = offset
     return count
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+def squared_error(image: np.ndarray, target: np.ndarray, top: int, bottom: int) -> float:
+    """Sum over channels and rows [top, bottom) of (image - target)^2, both (C, H, W)."""
+    total = 0.0
+    for c in range(image.shape[0]):
+        for y in range(top, bottom):
+            row, goal = image[c, y], target[c, y]
+            part = ZERO
+            for j in range(row.shape[0]):
+                e = row[j] - goal[j]
+                part += e * e
+            total += float(part)
+    return total
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -529,11 +544,4 @@ def process_errors(
         if weights[k] > ZERO:
             paint_rows(geometry[start : k + 1], canvas, top, bottom, softness)
             start = k + 1
-            for c in range(canvas.shape[0]):
-                for y in range(top, bottom):
-                    row, goal = canvas[c, y], target[c, y]
-                    part = ZERO
-                    for j in range(row.shape[0]):
-                        e = row[j] - goal[j]
-                        part += e * e
-                    errors[k] += part
+            errors[k] += squared_error(canvas, target, top, bottom)

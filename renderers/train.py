@@ -84,7 +84,7 @@ def fit(
     Args:
         network: trained in place, on `device`.
         settings: see `Settings`.
-        out: folder of the checkpoint; a checkpoint in it is resumed.
+        out: existing folder of the checkpoint; a checkpoint in it is resumed.
         device: where to train.
         save_every: steps between checkpoints.
         report: called after each step with its number and loss.
@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.manual_seed(settings.seed)
         network = NeuralRenderer(width)
         writable_folder(out)
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         parser.error(str(error))
     columns = (
         TextColumn("step {task.completed}/{task.total}"),
