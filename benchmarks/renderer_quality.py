@@ -9,8 +9,9 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from baselines import FullyConvolutionalRenderer
 from measure import show
@@ -18,6 +19,18 @@ from neuralpaint.renderers.neural import NeuralRenderer, load_weights
 from neuralpaint.renderers.train import evaluate
 
 FIELDS = ("strokes", "batch", "size", "seed", "thickness")
+
+
+class Nothing(nn.Module):
+    """The trivial predictor: no stroke at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, strokes: Tensor, height: int, width: int) -> Tensor:
+        """Alphas of 0."""
+        return torch.zeros(len(strokes), height, width)
 
 
 def load(path: Path, network: nn.Module) -> dict[str, object]:
@@ -48,7 +61,9 @@ def main() -> None:
     errors = {
         "neural": evaluate(ours.eval()),
         "shipped": evaluate(load_weights()),
+        "untrained": evaluate(NeuralRenderer().eval()),
         "fcn": evaluate(theirs.eval()),
+        "nothing": evaluate(Nothing()),
     }
     show("trained_on", float(str(first["strokes"])), "strokes")
     for band in errors["fcn"]:

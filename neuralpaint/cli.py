@@ -195,8 +195,8 @@ def doctor(as_json: JsonOption = False) -> None:
     except (FileNotFoundError, ValueError) as error:
         found = f"not usable: {error}"
     facts: dict[str, Any] = {
-        "versions": versions(),
         **device.describe(),
+        "versions": versions(),
         "weights": {"renderers/neural": found},
     }
     if as_json:
@@ -211,10 +211,12 @@ def doctor(as_json: JsonOption = False) -> None:
 def _flatten(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = []
     for key, value in facts.items():
+        if isinstance(value, list):
+            value = dict(enumerate(value))
         if isinstance(value, dict):
             rows += _flatten(value, f"{prefix}{key} ")
         else:
-            rows.append((prefix + key, value))
+            rows.append((f"{prefix}{key}", value))
     return rows
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,10 @@ import torch
 from skimage import data
 
 from neuralpaint.agents.optimise import (
+    BACKGROUNDS,
     FINISHES,
+    Background,
+    Finish,
     Image,
     Progress,
     Settings,
@@ -19,7 +23,7 @@ from neuralpaint.renderers.drawing import Drawing
 from neuralpaint.renderers.replay import canvases
 from neuralpaint.renderers.stroke import random_strokes
 
-SKETCH = {"strokes": 30, "effort": 0.2}
+SKETCH = Settings(strokes=30, effort=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,8 @@ def psnr(drawing: Drawing, photo: Image, count: int) -> float:
 
 
 @pytest.mark.parametrize("finish", FINISHES)
-def test_painting_beats_its_empty_canvas_by_far(portrait: Image, finish: str) -> None:
-    settings = Settings(finish=finish, **SKETCH)  # type: ignore[arg-type]
-    drawing = optimise(portrait, 48, 48, settings)
+def test_painting_beats_its_empty_canvas_by_far(portrait: Image, finish: Finish) -> None:
+    drawing = optimise(portrait, 48, 48, replace(SKETCH, finish=finish))
     assert len(drawing) == 30
     assert psnr(drawing, portrait, 30) > psnr(drawing, portrait, 0) + 5
 
@@ -69,7 +72,7 @@ def test_interruption_keeps_what_was_painted(portrait: Image) -> None:
         if progress.strokes >= 10:
             raise KeyboardInterrupt
 
-    drawing = optimise(portrait, 48, 48, Settings(**SKETCH), stop)  # type: ignore[arg-type]
+    drawing = optimise(portrait, 48, 48, SKETCH, stop)
     assert len(drawing) == 10
     assert drawing.extra["interrupted"] is True
     assert psnr(drawing, portrait, 10) > psnr(drawing, portrait, 0) + 1
@@ -77,7 +80,7 @@ def test_interruption_keeps_what_was_painted(portrait: Image) -> None:
 
 def test_progress_rises_to_one_and_tells_the_psnr(portrait: Image) -> None:
     seen: list[Progress] = []
-    drawing = optimise(portrait, 48, 48, Settings(**SKETCH), seen.append)  # type: ignore[arg-type]
+    drawing = optimise(portrait, 48, 48, SKETCH, seen.append)
     shares = [progress.share for progress in seen]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
@@ -93,9 +96,9 @@ def test_any_canvas(portrait: Image, height: int, width: int) -> None:
     assert psnr(drawing, portrait, 3) >= psnr(drawing, portrait, 0)
 
 
-@pytest.mark.parametrize("background", ["black", "white", "mean"])
-def test_background(portrait: Image, background: str) -> None:
-    settings = Settings(strokes=1, effort=0.01, background=background)  # type: ignore[arg-type]
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_background(portrait: Image, background: Background) -> None:
+    settings = Settings(strokes=1, effort=0.01, background=background)
     drawing = optimise(portrait, 16, 16, settings)
     expected = {"black": (0, 0, 0), "white": (1, 1, 1), "mean": portrait.mean((0, 1))}[background]
     np.testing.assert_allclose(drawing.background, expected, atol=1e-5)
