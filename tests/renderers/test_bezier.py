@@ -344,11 +344,15 @@ def test_tiny_canvases_agree_with_the_reference(height: int, width: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("control", "middle"), [("relative", (0.2, 0.9)), ("absolute", (0.98, 0.03))]
+    ("control", "curve"),
+    [
+        ("relative", (0.02, 0.05, 0.2, 0.9, 0.1, 0.97)),
+        ("absolute", (0.02, 0.05, 0.98, 0.98, 0.05, 0.02)),  # there and back, bent the most
+    ],
 )
-def test_a_thin_stroke_on_a_huge_canvas(control: Control, middle: tuple[float, float]) -> None:
+def test_a_thin_stroke_on_a_huge_canvas(control: Control, curve: tuple[float, ...]) -> None:
     side = 4096
-    stroke = torch.tensor([[0.02, 0.05, *middle, 0.1, 0.97, 0, 1, 0, 1, 1, 1, 1]])
+    stroke = torch.tensor([[*curve, 0, 1, 0, 1, 1, 1, 1]])
     alpha = bezier.alpha(stroke, side, side, control=control)[0]
     shape = to_pixels(stroke, side, side, control)[0].double().numpy()
     t = np.linspace(0, 1, 20001)
