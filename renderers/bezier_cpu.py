@@ -284,26 +284,13 @@ def squared_error(image: np.ndarray, target: np.ndarray, top: int, bottom: int) 
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def _pull(
-    canvas: np.ndarray,
-    target: np.ndarray,
-    weight: np.float32,
-    top: int,
-    bottom: int,
-    grad_canvas: np.ndarray,
-) -> float:
-    """Add the gradient of weight * sum (canvas - target)^2; returns the plain sum."""
-    total = 0.0
+def _pull(canvas: np.ndarray, target: np.ndarray, weight: np.float32, grad: np.ndarray) -> None:
+    """Add the gradient of weight * sum (canvas - target)^2."""
     for c in range(canvas.shape[0]):
-        for y in range(top, bottom):
-            row, goal, g = canvas[c, y], target[c, y], grad_canvas[c, y]
-            part = ZERO
+        for y in range(canvas.shape[1]):
+            row, goal, g = canvas[c, y], target[c, y], grad[c, y]
             for j in range(row.shape[0]):
-                e = row[j] - goal[j]
-                part += e * e
-                g[j] += TWO * weight * e
-            total += float(part)
-    return total
+                g[j] += TWO * weight * (row[j] - goal[j])
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
@@ -443,7 +430,8 @@ def process_rows(
     i = count - 1
     for k in range(geometry.shape[0] - 1, -1, -1):
         if weights[k] > ZERO:
-            errors[k] += _pull(canvas, goal, weights[k], 0, rows, grad_canvas)
+            errors[k] += squared_error(canvas, goal, 0, rows)
+            _pull(canvas, goal, weights[k], grad_canvas)
         while i >= 0 and spans[i, 0] == k:
             _backward_span(local, spans, i, data, F(softness), grad_canvas, grad)
             y, low, start = spans[i, 1], spans[i, 2], spans[i, 3]
@@ -526,18 +514,7 @@ def process_errors(
     softness: float,
     errors: np.ndarray,
 ) -> None:
-    """`process_rows` without the gradient.
-
-    Args:
-        geometry: (K, 13) strokes in pixels.
-        background: (C, H, W) first canvas, not changed.
-        target: (C, H, W).
-        weights: (K,) float32, 0 where a canvas does not count.
-        top: first row.
-        bottom: row after the last.
-        softness: half the width of a stroke's edge in pixels.
-        errors: (K,) float64, the squared errors of rows where weights[k] > 0 are added.
-    """
+    """`process_rows` without the gradient; the same arguments, but for `grad`."""
     canvas = background.copy()
     start = 0
     for k in range(geometry.shape[0]):

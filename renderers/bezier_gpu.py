@@ -123,10 +123,10 @@ def _cover(g, row, column, top, left, softness):
             # the thick end; where one end disc holds the other it is that end itself.
             slope = widen / tl.sqrt(length2)
             lead = slope / tl.sqrt(tl.maximum(1.0 - slope * slope, TINY))
-            lead = tl.where(tl.abs(slope) < 0.99, lead, tl.where(widen > 0, 1e4, -1e4))
             x, y = ox - px, oy - py
             u = (x * dx + y * dy + lead * tl.abs(x * dy - y * dx)) * inverse
             u = tl.minimum(tl.maximum(u, 0.0), 1.0)
+            u = tl.where(tl.abs(slope) < 0.99, u, tl.where(widen > 0, 1.0, 0.0))
             ex, ey = x - u * dx, y - u * dy
             depth = ra + widen * u - tl.sqrt(ex * ex + ey * ey)
             better = depth > best

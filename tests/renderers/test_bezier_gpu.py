@@ -168,6 +168,10 @@ CASES = {
         torch.full((1, 1, 1, 1), 0.4),
         torch.tensor([[[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 5, 0.25, 5, 0.25, 0.8, 0, 0]]]),
     ),
+    # The ends coincide: the thick one is the whole stroke.
+    "dab": Case(
+        canvas(1, 3, 14, 15), torch.tensor([[[7, 6, 7, 6, 7, 6, 1, 0.2, 5, 0.7, 0.8, 0.1, 0.3]]])
+    ),
     "turns": Case(canvas(1, 1, 8, 64), torch.tensor([[LONG]]), programs=2),
     "opaque": Case(
         canvas(1, 3, 8, 16), discs([(0.3, 0.7), (0.8, 0.2), (1, 1), (0.5, 0.1), (0.6, 0.9)])
