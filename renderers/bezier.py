@@ -103,18 +103,16 @@ def bands(height: int, images: int) -> list[tuple[int, int]]:
 class _PaintCPU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, canvas: Tensor, geometry: Tensor, softness: float) -> Tensor:
-        out = canvas.detach().clone(memory_format=torch.contiguous_format)
-        image, strokes = out.numpy(), geometry.detach().contiguous().numpy()
+        out = torch.empty_like(canvas, memory_format=torch.contiguous_format)
+        before, image = canvas.detach().numpy(), out.numpy()
+        strokes = geometry.detach().contiguous().numpy()
         jobs = [(b, *rows) for b in range(len(image)) for rows in bands(*_shape(image))]
-        if not any(ctx.needs_input_grad):
-            workers.run(
-                bezier_cpu.paint_rows,
-                [(strokes[b], image[b], top, bottom, softness) for b, top, bottom in jobs],
-            )
+        keep = any(ctx.needs_input_grad)
+        tasks = [(before[b], image[b], strokes[b], *rows, softness) for b, *rows in jobs]
+        records = workers.run(_record if keep else _paint, tasks)
+        if not keep:
             return out
-        ctx.records = workers.run(
-            _record, [(strokes[b], image[b], top, bottom, softness) for b, top, bottom in jobs]
-        )
+        ctx.records = records
         ctx.jobs, ctx.strokes, ctx.softness = jobs, strokes, softness
         return out
 
@@ -142,9 +140,28 @@ def _shape(image: np.ndarray) -> tuple[int, int]:
 Record = tuple[np.ndarray, int, np.ndarray]
 
 
+def _paint(
+    before: np.ndarray,
+    image: np.ndarray,
+    strokes: np.ndarray,
+    top: int,
+    bottom: int,
+    softness: float,
+) -> None:
+    # Copied here and not all at once, so that the rows are still in the processor's cache.
+    image[:, top:bottom] = before[:, top:bottom]
+    bezier_cpu.paint_rows(strokes, image, top, bottom, softness)
+
+
 def _record(
-    strokes: np.ndarray, image: np.ndarray, top: int, bottom: int, softness: float
+    before: np.ndarray,
+    image: np.ndarray,
+    strokes: np.ndarray,
+    top: int,
+    bottom: int,
+    softness: float,
 ) -> Record:
+    image[:, top:bottom] = before[:, top:bottom]
     rows, pixels = bezier_cpu.record_size(strokes, image.shape[2], top, bottom, softness)
     spans = np.empty((rows, 4), np.int64)
     data = np.empty((2 + len(image), pixels), np.float32)

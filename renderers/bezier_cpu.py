@@ -22,11 +22,17 @@ FAR = F(-1e9)
 CHORD_ERROR = F(0.25)
 NEWTON_STEPS = 3
 MAX_CHORDS = 128  # enough for any stroke on a canvas of 4096 x 4096
+# Only kernels that are called from Python are cached on disk. What they call is compiled into them,
+# always: loaded from the cache it would be linked instead of inlined, and round differently, so
+# that results would depend on what was compiled when.
+_inlined = njit(nogil=True, fastmath=True, error_model="numpy")
+_kernel = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+
 # Columns of the chord table.
 PX, PY, DX, DY, INV, RA, DR, CONE, T0, LEFT, RIGHT, ABOVE, BELOW, SLANT, REACH, COLUMNS = range(16)
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_inlined
 def _chords(g: np.ndarray, softness: np.float32, table: np.ndarray) -> int:
     """Fill the table with the chords of one stroke; returns their number."""
     ax = g[0] - TWO * g[2] + g[4]
@@ -70,7 +76,7 @@ def _chords(g: np.ndarray, softness: np.float32, table: np.ndarray) -> int:
     return n
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_inlined
 def _rows(table: np.ndarray, n: int, top: int, bottom: int) -> tuple[int, int]:
     """The rows of [top, bottom) that a stroke may touch."""
     above, below = table[0, ABOVE], table[0, BELOW]
@@ -81,7 +87,7 @@ def _rows(table: np.ndarray, n: int, top: int, bottom: int) -> tuple[int, int]:
     return int(first), int(max(first, last))
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_inlined
 def _span(table: np.ndarray, i: int, cy: np.float32, width: int) -> tuple[int, int]:
     """The pixels [low, high) of a row that chord i may touch: its box within its strip."""
     if cy < table[i, ABOVE] or cy > table[i, BELOW]:
@@ -94,7 +100,7 @@ def _span(table: np.ndarray, i: int, cy: np.float32, width: int) -> tuple[int, i
     return int(min(low, F(width))), int(max(high, ZERO))
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_inlined
 def _cover(
     g: np.ndarray,
     table: np.ndarray,
@@ -174,8 +180,8 @@ def _cover(
     return low, high
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def paint_rows(
+@_inlined
+def _paint_rows(
     geometry: np.ndarray, canvas: np.ndarray, top: int, bottom: int, softness: float
 ) -> None:
     """Paint strokes in order onto rows [top, bottom) of the canvas, in place."""
@@ -200,8 +206,8 @@ def paint_rows(
                         row[j] += a[j] * (colour - row[j])
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def record_size(
+@_inlined
+def _record_size(
     geometry: np.ndarray, width: int, top: int, bottom: int, softness: float
 ) -> tuple[int, int]:
     """Bounds on the spans and pixels that `record_rows` will write."""
@@ -220,8 +226,8 @@ def record_size(
     return spans + 1, pixels
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def record_rows(
+@_inlined
+def _record_rows(
     geometry: np.ndarray,
     canvas: np.ndarray,
     top: int,
@@ -268,8 +274,8 @@ def record_rows(
     return count
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
-def squared_error(image: np.ndarray, target: np.ndarray, top: int, bottom: int) -> float:
+@_inlined
+def _squared_error(image: np.ndarray, target: np.ndarray, top: int, bottom: int) -> float:
     """Sum over channels and rows [top, bottom) of (image - target)^2, both (C, H, W)."""
     total = 0.0
     for c in range(image.shape[0]):
@@ -283,7 +289,7 @@ def squared_error(image: np.ndarray, target: np.ndarray, top: int, bottom: int) 
     return total
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_inlined
 def _pull(canvas: np.ndarray, target: np.ndarray, weight: np.float32, grad: np.ndarray) -> None:
     """Add the gradient of weight * sum (canvas - target)^2."""
     for c in range(canvas.shape[0]):
@@ -293,7 +299,7 @@ def _pull(canvas: np.ndarray, target: np.ndarray, weight: np.float32, grad: np.n
                 g[j] += TWO * weight * (row[j] - goal[j])
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_kernel
 def backward_rows(
     geometry: np.ndarray,
     spans: np.ndarray,
@@ -318,7 +324,7 @@ def backward_rows(
         _backward_span(geometry, spans, i, data, F(softness), grad_canvas, grad)
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_inlined
 def _backward_span(
     geometry: np.ndarray,
     spans: np.ndarray,
@@ -386,7 +392,7 @@ def _backward_span(
         out[i] += total
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_kernel
 def process_rows(
     geometry: np.ndarray,
     background: np.ndarray,
@@ -422,15 +428,15 @@ def process_rows(
     local[:, 1] -= F(top)
     local[:, 3] -= F(top)
     local[:, 5] -= F(top)
-    spans_size, pixels = record_size(local, canvas.shape[2], 0, rows, softness)
+    spans_size, pixels = _record_size(local, canvas.shape[2], 0, rows, softness)
     spans = np.empty((spans_size, 4), np.int64)
     data = np.empty((2 + canvas.shape[0], pixels), np.float32)
-    count = record_rows(local, canvas, 0, rows, softness, spans, data)
+    count = _record_rows(local, canvas, 0, rows, softness, spans, data)
     grad_canvas = np.zeros_like(canvas)
     i = count - 1
     for k in range(geometry.shape[0] - 1, -1, -1):
         if weights[k] > ZERO:
-            errors[k] += squared_error(canvas, goal, 0, rows)
+            errors[k] += _squared_error(canvas, goal, 0, rows)
             _pull(canvas, goal, weights[k], grad_canvas)
         while i >= 0 and spans[i, 0] == k:
             _backward_span(local, spans, i, data, F(softness), grad_canvas, grad)
@@ -441,7 +447,7 @@ def process_rows(
             i -= 1
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_kernel
 def score(
     geometry: np.ndarray,
     canvas: np.ndarray,
@@ -503,7 +509,7 @@ def score(
         gains[k] = gain
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@_kernel
 def process_errors(
     geometry: np.ndarray,
     background: np.ndarray,
@@ -519,6 +525,12 @@ def process_errors(
     start = 0
     for k in range(geometry.shape[0]):
         if weights[k] > ZERO:
-            paint_rows(geometry[start : k + 1], canvas, top, bottom, softness)
+            _paint_rows(geometry[start : k + 1], canvas, top, bottom, softness)
             start = k + 1
-            errors[k] += squared_error(canvas, target, top, bottom)
+            errors[k] += _squared_error(canvas, target, top, bottom)
+
+
+squared_error = _kernel(_squared_error.py_func)
+paint_rows = _kernel(_paint_rows.py_func)
+record_size = _kernel(_record_size.py_func)
+record_rows = _kernel(_record_rows.py_func)
