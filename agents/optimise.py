@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..backend import workers
+from ..backend.media import resize
 from ..renderers import bezier, bezier_cpu
 from ..renderers.drawing import Drawing
 from ..renderers.stroke import STROKE_SIZE, rescale, to_pixels
@@ -133,8 +134,6 @@ def optimise(
         The drawing, with exactly `settings.strokes` strokes; after Ctrl-C those painted so far,
         and `extra["interrupted"]` is true. Same arguments, same bits, on any number of threads.
     """
-    from ..backend.media import resize
-
     settings = settings or Settings()
     shrink = min(1.0, WORKING_SIDE / min(height, width))
     rows, columns = max(1, round(height * shrink)), max(1, round(width * shrink))
@@ -292,7 +291,8 @@ class _Painter:
         geometry = to_pixels(self.strokes, height, width).numpy()
         arguments = geometry, self.background, self.target, wanted
         errors = np.zeros((height, len(geometry)))
-        workers.run(_row_errors, [(*arguments, y, errors[y]) for y in range(height)])
+        rows = [(*arguments, y, y + 1, 0.5, errors[y]) for y in range(height)]
+        workers.run(bezier_cpu.process_errors, rows)
         costs = workers.run(_cost_of_removal, [(*arguments, errors, k) for k in range(len(wanted))])
         keep = np.sort(np.argsort(costs, kind="stable")[count:])
         self.strokes = self.strokes[torch.from_numpy(keep)]
@@ -385,17 +385,6 @@ class _Painter:
                 done = shares[0] + shares[1] * (step + 1) / steps
                 psnr = _psnr(float(errors[-1]) / self.target.size)
                 self.report(Progress("polish", len(self.strokes), done, psnr))
-
-
-def _row_errors(
-    geometry: Image,
-    background: Image,
-    target: Image,
-    weights: Image,
-    y: int,
-    errors: NDArray[np.float64],
-) -> None:
-    bezier_cpu.process_errors(geometry, background, target, weights, y, y + 1, 0.5, errors)
 
 
 def _cost_of_removal(

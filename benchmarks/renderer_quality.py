@@ -12,11 +12,14 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from baselines import FullyConvolutionalRenderer
 from measure import show
+from neuralpaint.renderers import bezier
 from neuralpaint.renderers.neural import NeuralRenderer, load_weights
-from neuralpaint.renderers.train import evaluate
+from neuralpaint.renderers.stroke import random_strokes
+from neuralpaint.renderers.train import HELD_OUT_SEED, evaluate
 
 FIELDS = ("strokes", "batch", "size", "seed", "thickness")
 
@@ -51,6 +54,21 @@ def load(path: Path, network: nn.Module) -> dict[str, object]:
     return settings
 
 
+def gradient_cosine(network: NeuralRenderer) -> float:
+    """Mean cosine of the network's and the exact gradient of a loss, by the ten shape numbers."""
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
+    strokes = random_strokes(64, generator, "mixed")
+    target = torch.rand(64, 1, 128, 128, generator=generator)
+    target = F.avg_pool2d(target, 17, 1, 8)[:, 0]
+    gradients = []
+    for alpha in (network, bezier.alpha):
+        leaf = strokes.clone().requires_grad_()
+        (alpha(leaf, 128, 128) - target).square().sum().backward()
+        assert leaf.grad is not None
+        gradients.append(leaf.grad[:, :10])
+    return F.cosine_similarity(gradients[0], gradients[1]).mean().item()
+
+
 def main() -> None:
     ours, theirs = NeuralRenderer(), FullyConvolutionalRenderer()
     first = load(Path("runs/hr/checkpoint.safetensors"), ours)
@@ -70,6 +88,7 @@ def main() -> None:
         unit = "mean |alpha error|" if band in ("all", "uniform") else "of the mean alpha"
         for name, table in errors.items():
             show(f"{name}_{band.replace(' ', '_')}", table[band], unit)
+    show("neural_gradient_cosine", gradient_cosine(load_weights()), "")
     show("neural_to_fcn", errors["neural"]["all"] / errors["fcn"]["all"], "x")
 
 

@@ -70,8 +70,8 @@ def paint(
     """
     from .agents import optimise
     from .agents.paint import canvas_size, paint_photo
-    from .backend.files import UnwritableFolderError, writable_folder
-    from .backend.media import MediaError, read_image
+    from .backend.files import writable_folder
+    from .backend.media import read_image
 
     if (photo is None) != demo:
         _fail("give one photo to paint, or --demo")
@@ -87,7 +87,7 @@ def paint(
         height, width = canvas_size(image, size)
         name = "demo" if photo is None else photo.stem
         folder = writable_folder(out or Path("out") / name)
-    except (ValueError, MediaError, UnwritableFolderError) as error:
+    except (ValueError, OSError) as error:
         _fail(str(error))
     _console.print(
         f"{'the demo portrait' if photo is None else photo.name}: {strokes} strokes on a canvas "
@@ -152,7 +152,7 @@ def render(
 ) -> None:
     """Paint a strokes.json again, as picture, vector graphic or video, at any size."""
     from .agents import paint as painting
-    from .backend.files import UnwritableFolderError, writable_folder
+    from .backend.files import writable_folder
     from .renderers.drawing import Drawing
 
     try:
@@ -162,7 +162,7 @@ def render(
         height, width = painting.drawing_size(drawing, size)
         writable_folder(out.parent)
         painting.render(drawing, out, height, width)
-    except (ValueError, UnwritableFolderError, OSError) as error:
+    except (ValueError, OSError) as error:
         _fail(str(error))
     facts = {"out": str(out), "strokes": len(drawing), "height": height, "width": width}
     _report(as_json, facts, f"{out}: {len(drawing)} strokes at {width} x {height}")

@@ -108,11 +108,8 @@ class _PaintCPU(torch.autograd.Function):
         strokes = geometry.detach().contiguous().numpy()
         jobs = [(b, *rows) for b in range(len(image)) for rows in bands(*_shape(image))]
         keep = any(ctx.needs_input_grad)
-        tasks = [(before[b], image[b], strokes[b], *rows, softness) for b, *rows in jobs]
-        records = workers.run(_record if keep else _paint, tasks)
-        if not keep:
-            return out
-        ctx.records = records
+        tasks = [(before[b], image[b], strokes[b], *rows, softness, keep) for b, *rows in jobs]
+        ctx.records = workers.run(_paint, tasks)
         ctx.jobs, ctx.strokes, ctx.softness = jobs, strokes, softness
         return out
 
@@ -147,21 +144,14 @@ def _paint(
     top: int,
     bottom: int,
     softness: float,
-) -> None:
+    keep: bool,
+) -> Record | None:
+    """Paint some rows; with `keep`, return what `_backward` needs."""
     # Copied here and not all at once, so that the rows are still in the processor's cache.
     image[:, top:bottom] = before[:, top:bottom]
-    bezier_cpu.paint_rows(strokes, image, top, bottom, softness)
-
-
-def _record(
-    before: np.ndarray,
-    image: np.ndarray,
-    strokes: np.ndarray,
-    top: int,
-    bottom: int,
-    softness: float,
-) -> Record:
-    image[:, top:bottom] = before[:, top:bottom]
+    if not keep:
+        bezier_cpu.paint_rows(strokes, image, top, bottom, softness)
+        return None
     rows, pixels = bezier_cpu.record_size(strokes, image.shape[2], top, bottom, softness)
     spans = np.empty((rows, 4), np.int64)
     data = np.empty((2 + len(image), pixels), np.float32)

@@ -5,6 +5,9 @@ throughout so that the inner loops vectorise. A row first meets the curve as a p
 cones whose chords stay within a quarter of a pixel; Newton's method on the true curve then finds
 t*. Definition and derivatives: reference.py.
 
+All kernels stand in this one file because numba's cache on disk looks only at the file of the
+kernel that it holds: a helper edited in another file would leave stale machine code in use.
+
 Array names: geometry (K, 13) from `stroke.to_pixels`; canvas (C, H, W); spans (S, 4) int32 rows
 of (stroke, y, x, offset) with data[:, offset : next offset] = coverage, t*, and the C channels
 of the canvas before the stroke, for the pixels from x on.
@@ -392,6 +395,17 @@ def _backward_span(
         out[i] += total
 
 
+@_inlined
+def _strip(
+    geometry: np.ndarray, background: np.ndarray, target: np.ndarray, top: int, bottom: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Canvas, target and strokes of some rows alone, so that copies stay as small as they are."""
+    local = geometry.copy()
+    for y in (1, 3, 5):
+        local[:, y] -= F(top)
+    return background[:, top:bottom].copy(), np.ascontiguousarray(target[:, top:bottom]), local
+
+
 @_kernel
 def process_rows(
     geometry: np.ndarray,
@@ -421,13 +435,7 @@ def process_rows(
         errors: (K,) float64, the plain squared errors of rows where weights[k] > 0 are added.
     """
     rows = bottom - top
-    # A strip of its own keeps the copy, and the memory, to the band.
-    canvas = background[:, top:bottom].copy()
-    goal = np.ascontiguousarray(target[:, top:bottom])
-    local = geometry.copy()
-    local[:, 1] -= F(top)
-    local[:, 3] -= F(top)
-    local[:, 5] -= F(top)
+    canvas, goal, local = _strip(geometry, background, target, top, bottom)
     spans_size, pixels = _record_size(local, canvas.shape[2], 0, rows, softness)
     spans = np.empty((spans_size, 4), np.int64)
     data = np.empty((2 + canvas.shape[0], pixels), np.float32)
@@ -521,13 +529,14 @@ def process_errors(
     errors: np.ndarray,
 ) -> None:
     """`process_rows` without the gradient; the same arguments, but for `grad`."""
-    canvas = background.copy()
+    rows = bottom - top
+    canvas, goal, local = _strip(geometry, background, target, top, bottom)
     start = 0
     for k in range(geometry.shape[0]):
         if weights[k] > ZERO:
-            _paint_rows(geometry[start : k + 1], canvas, top, bottom, softness)
+            _paint_rows(local[start : k + 1], canvas, 0, rows, softness)
             start = k + 1
-            errors[k] += _squared_error(canvas, target, top, bottom)
+            errors[k] += _squared_error(canvas, goal, 0, rows)
 
 
 squared_error = _kernel(_squared_error.py_func)

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from neuralpaint.agents.optimise import BACKGROUNDS, FINISHES
 from neuralpaint.backend.media import write_image
-from neuralpaint.cli import app
+from neuralpaint.cli import Background, Finish, app
 from neuralpaint.envs import REGISTRATIONS
 
 
@@ -115,6 +116,11 @@ def test_doctor_names_devices_versions_and_weights() -> None:
     assert facts["devices"]
     assert "parameters" in facts["weights"]["renderers/neural"]
     assert "torch" in run("doctor").stdout
+
+
+def test_options_offer_what_the_painter_knows() -> None:
+    assert tuple(finish.value for finish in Finish) == FINISHES
+    assert tuple(background.value for background in Background) == BACKGROUNDS
 
 
 def test_help_shows_every_command() -> None:
