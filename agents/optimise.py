@@ -133,7 +133,7 @@ def optimise(
     Returns:
         The drawing, with exactly `settings.strokes` strokes; after Ctrl-C those painted so far,
         and `extra["interrupted"]` is true. Same arguments, same bits, on any number of
-        threads; known flaw: the process that compiles the kernels rounds differently.
+        threads.
     """
     settings = settings or Settings()
     shrink = min(1.0, WORKING_SIDE / min(height, width))

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import ImageDraw
 
 from ..backend import device as devices
 from ..backend.files import writable_folder, write_json, write_text
@@ -22,6 +20,7 @@ from ..renderers.drawing import Drawing
 from ..renderers.replay import canvases, fit_size
 from ..renderers.svg import to_svg
 from .optimise import Image, Report, Settings, optimise
+from .sheet import sheet
 
 LONGEST_SIDE = 1024
 """Longer side in pixels of final.png and of the video, at most."""
@@ -219,33 +218,14 @@ def progress_sheet(drawing: Drawing, target: Image) -> NDArray[np.uint8]:
     error = np.abs(last - target).mean(2)
     worst = float(error.max())
     tiles.append((f"error, white = {worst:.2f}", _heat(error / max(worst, 1e-6))))
-    return _labelled_row(tiles)
+    titles, pictures = zip(*tiles, strict=True)
+    return sheet([[picture] for picture in pictures], titles)
 
 
 def _heat(values: NDArray[np.floating]) -> Image:
     """Black, red, yellow, white for 0 to 1."""
     heat: Image = np.clip(values[..., None] * 3 - np.arange(3), 0, 1).astype(np.float32)
     return heat
-
-
-def _labelled_row(tiles: Sequence[tuple[str, Image]]) -> NDArray[np.uint8]:
-    height, width = tiles[0][1].shape[:2]
-    # Labels need room: tiny canvases are shown enlarged, large ones reduced.
-    zoom = 200 / min(height, width)
-    rows, columns = max(1, round(height * zoom)), max(1, round(width * zoom))
-    gap, head = 8, 22
-    sheet = PillowImage.new(
-        "RGB", (len(tiles) * (columns + gap) + gap, rows + head + 2 * gap), "white"
-    )
-    draw = ImageDraw.Draw(sheet)
-    for index, (label, image) in enumerate(tiles):
-        left = gap + index * (columns + gap)
-        picture = PillowImage.fromarray(to_uint8(image)).resize(
-            (columns, rows), PillowImage.Resampling.LANCZOS
-        )
-        sheet.paste(picture, (left, head + gap))
-        draw.text((left, gap), label, fill="black", font_size=14)
-    return np.asarray(sheet)
 
 
 def versions() -> dict[str, str]:

@@ -49,6 +49,18 @@ REGISTRATIONS = (
         vector="neuralpaint.envs.vector:NeuralPaintL2VectorEnv",
         summary="the setting of Learning to Paint: black canvas, relative L2 reward, 200 strokes",
     ),
+    Registration(
+        id="NeuralPaintFaces-v0",
+        env="neuralpaint.envs.neural_paint:NeuralPaintFacesEnv",
+        vector="neuralpaint.envs.vector:NeuralPaintFacesVectorEnv",
+        summary="faces with masks and the attention-aware reward, 400 strokes",
+    ),
+    Registration(
+        id="NeuralPaintBirds-v0",
+        env="neuralpaint.envs.neural_paint:NeuralPaintBirdsEnv",
+        vector="neuralpaint.envs.vector:NeuralPaintBirdsVectorEnv",
+        summary="birds with masks and the attention-aware reward, 400 strokes",
+    ),
 )
 
 

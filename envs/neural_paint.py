@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import renderers
 from ..backend import device
-from . import painting, spaces, targets
+from . import painting, rewards, spaces, targets
 from .window import Window
 
 Observation = dict[str, Any]
@@ -28,18 +28,47 @@ class Parts(NamedTuple):
     config: painting.Config
     device: torch.device
     paint: renderers.Paint
+    reward: rewards.Reward
     source: targets.Source
 
 
-def prepare(
-    preset: Mapping[str, Any], settings: Mapping[str, Any], chosen: targets.Targets
-) -> Parts:
+Subject = Literal["none", "object", "face"]
+
+
+class Pictures(NamedTuple):
+    """Where the targets come from.
+
+    Attributes:
+        targets: see `targets.open_source`.
+        subject: the kind of subject to find in each; "none" looks for none.
+    """
+
+    targets: targets.Targets
+    subject: Subject
+
+    def replaced(self, targets: targets.Targets | None, subject: Subject | None) -> "Pictures":
+        """The same with what a user asks for.
+
+        Args:
+            targets: None keeps those that are there.
+            subject: None keeps the one that is there.
+
+        Returns:
+            New pictures.
+        """
+        return Pictures(
+            self.targets if targets is None else targets,
+            self.subject if subject is None else subject,
+        )
+
+
+def prepare(preset: Mapping[str, Any], settings: Mapping[str, Any], pictures: Pictures) -> Parts:
     """Check all arguments of an environment and make its parts.
 
     Args:
         preset: what the kind of environment fixes.
         settings: what the user asks for; it has the last word.
-        chosen: the target source, see `targets.open_source`.
+        pictures: the target source.
 
     Returns:
         The parts.
@@ -47,6 +76,7 @@ def prepare(
     Raises:
         TypeError: an unknown argument, or one of the wrong type.
         ValueError: an argument out of range, or targets of which none is readable.
+        FileNotFoundError: weights that the reward needs are not there.
     """
     config = painting.configure({**preset, **settings})
     where = device.resolve(config.device)
@@ -54,7 +84,9 @@ def prepare(
     if isinstance(paint, str):
         paint = renderers.get(paint, where)
     canvas = targets.Canvas(config.channels, *config.size)
-    return Parts(config, where, paint, targets.open_source(chosen, canvas))
+    subject = None if pictures.subject == "none" else pictures.subject
+    source = targets.open_source(pictures.targets, canvas, subject)
+    return Parts(config, where, paint, rewards.load(config.reward, where, paint), source)
 
 
 def check_render_mode(mode: str | None, known: Sequence[str]) -> str | None:
@@ -133,10 +165,19 @@ class NeuralPaintEnv(gym.Env[Observation, Any]):
     | name         | reward of a step                                                          |
     |--------------|---------------------------------------------------------------------------|
     | l2 (default) | drop of the mean squared distance between canvas and target               |
+    | l1           | drop of the mean absolute distance                                        |
     | l1_clipped   | drop of the mean absolute distance, clipped at 0.5 per value (Eq 6.4)     |
+    | psnr         | rise of the PSNR over 10 dB                                               |
     | relative_l2  | drop of the mean squared distance over that of the empty canvas           |
+    | vgg          | drop of the mean squared distance of VGG features, layer 17               |
+    | masked       | R_m: l1_clipped, weighed by the target's VGG features, plus vgg (Eq 6.5)  |
+    | focus        | R_focus: strokes on the subject, as an attention module sees it (Eq 6.7)  |
+    | full         | 2 R_m + R_focus (Eq 6.8)                                                  |
 
-    Or a function `(before, after) -> (B,) tensor` of two `painting.State` batches.
+    Or a function `(before, after) -> (B,) tensor` of two `painting.State` batches, such as the
+    objects of `neuralpaint.envs.rewards`: `Vgg`, `Masked`, `Focus` and `Full` with other networks
+    or with terms left out, and `Wgan(discriminator)`. The names from "vgg" on use the networks that
+    ship with the package.
 
     ## Starting State
 
@@ -171,12 +212,16 @@ class NeuralPaintEnv(gym.Env[Observation, Any]):
     | similarity  | None         | PSNR in dB at which the painting is good enough               |
     | targets     | "procedural" | random pictures; or a folder, a path, an array (H, W, 3) or   |
     |             |              | (N, H, W, 3), a list of paths, images or (image, mask) pairs, |
-    |             |              | or a generator of such items                                  |
+    |             |              | or a generator of such items; "procedural-faces" and          |
+    |             |              | "procedural-birds" have masks                                 |
+    | subject     | "none"       | "face" (a close-up) or "object": give every target a mask of  |
+    |             |              | its subject, from its data set or cut out (needs OpenCV), and |
+    |             |              | leave out pictures that have none                             |
     | device      | "cpu"        | "cpu", "cuda", "cuda:1" or "auto"                             |
     | render_mode | None         | "rgb_array" or "human" (a window; needs matplotlib)           |
 
-    `env.unwrapped.source.skipped` names the unreadable files of a folder. On the CPU, equal seeds
-    and actions give equal episodes, bit for bit.
+    `env.unwrapped.source.skipped` names the files of a folder that are left out. On the CPU, equal
+    seeds and actions give equal episodes, bit for bit.
 
     ## Version History
 
@@ -186,15 +231,20 @@ class NeuralPaintEnv(gym.Env[Observation, Any]):
     metadata = METADATA
     preset: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """What differs from the defaults of `painting.Config`."""
+    pictures: ClassVar[Pictures] = Pictures("procedural", "none")
+    """The targets and the kind of subject, where no others are asked for."""
 
     def __init__(
         self,
         *,
-        targets: targets.Targets = "procedural",
+        targets: targets.Targets | None = None,
+        subject: Subject | None = None,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        self.config, self.device, self.paint, self.source = prepare(self.preset, settings, targets)
+        self.config, self.device, self.paint, self.reward, self.source = prepare(
+            self.preset, settings, self.pictures.replaced(targets, subject)
+        )
         self.render_mode = check_render_mode(render_mode, RENDER_MODES)
         self.action_space = spaces.action_space(self.config)
         self.observation_space = spaces.observation_space(self.config)
@@ -253,7 +303,7 @@ class NeuralPaintEnv(gym.Env[Observation, Any]):
             raise ResetNeeded("the painting is finished: call reset() to begin another")
         strokes = spaces.parse_action(action, (self.config.action_size,), self.device)
         with torch.no_grad():
-            outcome = painting.step(state, strokes[None], self.config, self.paint)
+            outcome = painting.step(state, strokes[None], self.config, self.paint, self.reward)
         terminated, truncated = bool(outcome.terminated), bool(outcome.truncated)
         self._state, self._finished = outcome.state, terminated or truncated
         self._show()
@@ -426,3 +476,105 @@ class NeuralPaintL2Env(NeuralPaintEnv):
     """
 
     preset = MappingProxyType({"budget": 200, "reward": "relative_l2"})
+
+
+class NeuralPaintFacesEnv(NeuralPaintEnv):
+    """Paint faces so that they are soon recognised: the thesis's setting for portraits.
+
+    ## Description
+
+    `NeuralPaint-v0` with targets that show a face, masks that show where it is, and the reward of
+    thesis chapter 6, which prefers strokes on what is to be recognised. Give a folder of portraits
+    as `targets`, such as UTKFace or CelebAMask-HQ.
+
+    ## Action Space
+
+    `Box(0, 1, (bundle * 13,), float32)`, as in `NeuralPaint-v0`.
+
+    ## Observation Space
+
+    As in `NeuralPaint-v0`; `mask` shows where the subject is.
+
+    ## Rewards
+
+    "full": 2 R_m + R_focus (Eq 6.8), with the VGG and the attention module that ship with the
+    package. R_m weighs the drop of the clipped absolute distance by the target's VGG features and
+    adds the drop of the VGG distance (Eq 6.5); R_focus rewards strokes on the subject (Eq 6.7). The
+    networks round in another order for a batch than for one painting, so the rewards of the vector
+    environment equal those of single ones up to float32 rounding, not bit for bit. Other rewards
+    are those of `NeuralPaint-v0`.
+
+    ## Starting State
+
+    A black canvas and a target with the mask of its subject, drawn from the source: by default
+    a procedural face with its exact mask (head, hair and neck).
+    Of photos, whose masks come from their data set or are cut out once and kept in a cache on disk,
+    those in which no subject is found are left out, counted and named in a warning.
+
+    ## Episode End
+
+    As in `NeuralPaint-v0`: truncated after 400 strokes, terminated at `similarity` if given.
+
+    ## Arguments
+
+    As in `NeuralPaint-v0`, with the defaults `reward="full"`, `targets="procedural-faces"` and
+    `subject="face"`.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    preset = MappingProxyType({"reward": "full"})
+    pictures = Pictures("procedural-faces", "face")
+
+
+class NeuralPaintBirdsEnv(NeuralPaintEnv):
+    """Paint birds so that they are soon recognised: the thesis's setting for whole objects.
+
+    ## Description
+
+    `NeuralPaint-v0` with targets that show a bird, masks that show where it is, and the reward of
+    thesis chapter 6, which prefers strokes on what is to be recognised. Give a folder of photos as
+    `targets`, such as CUB-200-2011; anything with one subject about the middle will do.
+
+    ## Action Space
+
+    `Box(0, 1, (bundle * 13,), float32)`, as in `NeuralPaint-v0`.
+
+    ## Observation Space
+
+    As in `NeuralPaint-v0`; `mask` shows where the subject is.
+
+    ## Rewards
+
+    "full": 2 R_m + R_focus (Eq 6.8), with the VGG and the attention module that ship with the
+    package. R_m weighs the drop of the clipped absolute distance by the target's VGG features and
+    adds the drop of the VGG distance (Eq 6.5); R_focus rewards strokes on the subject (Eq 6.7). The
+    networks round in another order for a batch than for one painting, so the rewards of the vector
+    environment equal those of single ones up to float32 rounding, not bit for bit. Other rewards
+    are those of `NeuralPaint-v0`.
+
+    ## Starting State
+
+    A black canvas and a target with the mask of its subject, drawn from the source: by default
+    a procedural bird on a branch with its exact mask.
+    Of photos, whose masks come from their data set or are cut out once and kept in a cache on disk,
+    those in which no subject is found are left out, counted and named in a warning.
+
+    ## Episode End
+
+    As in `NeuralPaint-v0`: truncated after 400 strokes, terminated at `similarity` if given.
+
+    ## Arguments
+
+    As in `NeuralPaint-v0`, with the defaults `reward="full"`, `targets="procedural-birds"` and
+    `subject="object"`.
+
+    ## Version History
+
+    - v0: first version.
+    """
+
+    preset = MappingProxyType({"reward": "full"})
+    pictures = Pictures("procedural-birds", "object")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..renderers import Paint
-from ..renderers.stroke import FORMS, Form, expand
+from ..renderers.stroke import FORMS, STROKE_SIZE, Form, expand
 from . import rewards
 
 Background = Literal["black", "white", "mean"]
@@ -35,6 +35,8 @@ class State(NamedTuple):
         strokes: (B,) int64, strokes painted so far.
         distance: (B,) float32, mean squared distance of canvas and target.
         initial: (B,) float32, the same distance of the empty canvas.
+        bundle: (B, K, 13) float32, the strokes that led to this canvas; invisible ones before the
+            first step, and where a smaller last bundle has none.
     """
 
     canvas: Tensor
@@ -43,6 +45,7 @@ class State(NamedTuple):
     strokes: Tensor
     distance: Tensor
     initial: Tensor
+    bundle: Tensor
 
 
 class Outcome(NamedTuple):
@@ -92,7 +95,7 @@ class Config:
             raise ValueError(f"background {self.background!r} is unknown; known: {known}")
         if self.similarity is not None and not math.isfinite(self.similarity):
             raise ValueError(f"similarity must be a PSNR in dB or None, got {self.similarity}")
-        rewards.find(self.reward)
+        rewards.check_name(self.reward)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -145,7 +148,7 @@ def initial(target: Tensor, mask: Tensor, config: Config) -> State:
     Args:
         target: (B, C, H, W) float32 in [0, 1].
         mask: (B, 1, H, W) float32 in [0, 1].
-        config: the background.
+        config: background and bundle.
 
     Returns:
         The state.
@@ -158,7 +161,8 @@ def initial(target: Tensor, mask: Tensor, config: Config) -> State:
         canvas = torch.full_like(target, 1.0 if config.background == "white" else 0.0)
     distance = rewards.squared_distance(canvas, target)
     strokes = torch.zeros(len(target), dtype=torch.int64, device=target.device)
-    return State(canvas, target, mask, strokes, distance, distance.clone())
+    bundle = target.new_zeros(len(target), config.bundle, STROKE_SIZE)
+    return State(canvas, target, mask, strokes, distance, distance.clone(), bundle)
 
 
 def transition(state: State, action: Tensor, config: Config, paint: Paint) -> State:
@@ -173,7 +177,8 @@ def transition(state: State, action: Tensor, config: Config, paint: Paint) -> St
         paint: the renderer.
 
     Returns:
-        The next state, differentiable in canvas and action where the renderer is.
+        The next state, differentiable in canvas and action where the renderer is. Its
+        bundle may share memory with the action.
     """
     shape = (len(action), config.bundle, FORMS[config.form])
     strokes = expand(action.reshape(shape), config.form, config.colour)  # (B, K, 13)
@@ -184,10 +189,13 @@ def transition(state: State, action: Tensor, config: Config, paint: Paint) -> St
         part = paint(state.canvas, strokes[:, :rest])
         last = state.strokes + config.bundle > config.budget  # (B,)
         canvas = torch.where(last[:, None, None, None], part, paint(part, strokes[:, rest:]))
+        unpainted = last[:, None] & (torch.arange(config.bundle, device=last.device) >= rest)
+        strokes = strokes * ~unpainted[:, :, None]
     return state._replace(
         canvas=canvas,
         strokes=(state.strokes + config.bundle).clamp(max=config.budget),
         distance=rewards.squared_distance(canvas, state.target),
+        bundle=strokes,
     )
 
 
@@ -214,13 +222,15 @@ def reward(before: State, after: State, kind: str | rewards.Reward) -> Tensor:
     Args:
         before: the state that was acted in.
         after: the state that the action led to.
-        kind: a name of `rewards.REWARDS` or a function (before, after) -> (B,).
+        kind: a name of `rewards.REWARDS` or a function (before, after) -> (B,), such as those
+            that `rewards.load` makes.
 
     Returns:
         (B,) float32.
 
     Raises:
-        ValueError: an unknown name, or a function that returns another shape.
+        ValueError: an unknown name, one that needs networks, or a function that returns another
+            shape.
     """
     return rewards.check(rewards.find(kind)(before, after), len(after.strokes))
 
@@ -254,7 +264,13 @@ def truncated(state: State, config: Config) -> Tensor:
     return state.strokes >= config.budget
 
 
-def step(state: State, action: Tensor, config: Config, paint: Paint) -> Outcome:
+def step(
+    state: State,
+    action: Tensor,
+    config: Config,
+    paint: Paint,
+    worth: rewards.Reward | None = None,
+) -> Outcome:
     """One step of the painting process: transition, reward and end of episode together.
 
     Args:
@@ -262,6 +278,7 @@ def step(state: State, action: Tensor, config: Config, paint: Paint) -> Outcome:
         action: (B, K * F) in [0, 1].
         config: the process.
         paint: the renderer.
+        worth: the function of the reward; None finds it by its name in `config`.
 
     Returns:
         What came of it.
@@ -269,7 +286,7 @@ def step(state: State, action: Tensor, config: Config, paint: Paint) -> Outcome:
     after = transition(state, action, config, paint)
     return Outcome(
         after,
-        reward(state, after, config.reward),
+        reward(state, after, config.reward if worth is None else worth),
         terminated(after, config),
         truncated(after, config),
     )

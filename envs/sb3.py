@@ -40,13 +40,14 @@ class StableBaselinesVecEnv(VecEnv):
 
     Args:
         envs: made with autoreset_mode="SameStep" and numpy output.
+        rescale: False leaves actions in the [0, 1] of the strokes, for policies that answer so.
 
     Raises:
         TypeError: another kind of environment, or a wrapped one.
         ValueError: another autoreset mode or output.
     """
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, envs: VectorEnv[Any, Any, Any], *, rescale: bool = True) -> None:
         if not isinstance(envs, NeuralPaintVectorEnv):
             raise TypeError(f"not a NeuralPaint vector environment: {envs}; make it with make_vec")
         if envs.autoreset_mode != AutoresetMode.SAME_STEP or envs.output != "numpy":
@@ -54,10 +55,10 @@ class StableBaselinesVecEnv(VecEnv):
                 "Stable-Baselines3 needs a vector environment that was made with "
                 "autoreset_mode='SameStep' and output='numpy'"
             )
-        self.envs = envs
+        self.envs, self.rescale = envs, rescale
         self._actions: NDArray[np.float32] | None = None
-        shape = envs.single_action_space.shape
-        action_space = gym.spaces.Box(-1.0, 1.0, shape, np.float32)
+        shape, low = envs.single_action_space.shape, -1.0 if rescale else 0.0
+        action_space = gym.spaces.Box(low, 1.0, shape, np.float32)
         super().__init__(envs.num_envs, envs.single_observation_space, action_space)
 
     def reset(self) -> VecEnvObs:
@@ -76,7 +77,7 @@ class StableBaselinesVecEnv(VecEnv):
         """Take the actions of the next step.
 
         Args:
-            actions: (N, bundle * F) in [-1, 1].
+            actions: (N, bundle * F) in the range of the action space.
         """
         self._actions = actions
 
@@ -87,7 +88,7 @@ class StableBaselinesVecEnv(VecEnv):
             Observations, rewards (N,) float32, dones (N,) and N dictionaries of info.
         """
         assert self._actions is not None, "call step_async() first"
-        strokes = (self._actions + 1) / 2
+        strokes = (self._actions + 1) / 2 if self.rescale else self._actions
         observation, reward, terminated, truncated, info = self.envs.step(strokes)
         done = terminated | truncated
         infos = self._split(info)

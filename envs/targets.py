@@ -2,6 +2,9 @@
 
 Every source hands out pictures that fit the canvas. A picture of another shape is cropped around
 its centre to the canvas's aspect ratio, then resized, so that nothing is distorted.
+
+A source may be asked for subjects: then every target has a mask of its subject, from the data set,
+from the drawing, or cut out by `subjects`, and pictures in which none is found are left out.
 """
 
 import warnings
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..backend import media
-from . import procedural
+from . import datasets, procedural, procedural_subjects, subjects
 
 Array = NDArray[np.float32]
 Item = str | Path | NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
@@ -25,10 +28,21 @@ Targets = str | Path | NDArray[Any] | Iterable[Item]
 
 CACHE_BYTES = 256 * 2**20
 CHECKED_BYTES = 16 * 2**20
+CHECKED_SUBJECTS = 8
+"""Pictures whose subjects are looked for at once; each takes about a tenth of a second."""
 LARGEST_PROCEDURAL = 1024
 """Larger procedural pictures are enlarged from this size, which takes a tenth of the time."""
+DRAWINGS = {
+    "procedural-faces": procedural_subjects.face,
+    "procedural-birds": procedural_subjects.bird,
+}
+"""Procedural pictures that have a subject."""
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Rec. 601 weights of red, green and blue."""
+
+
+class NoSubjectError(media.MediaError):
+    """A picture in which no subject was found."""
 
 
 class Target(NamedTuple):
@@ -61,10 +75,13 @@ class Source(Protocol):
 
     Attributes:
         canvas: what its targets fit.
-        skipped: why each unreadable file met so far was left out, by its path.
+        subject: the kind of subject that is looked for where a mask is not known; None: ones.
+        skipped: why each picture was left out that was met so far and is unreadable, or has no
+            subject though one is asked for, by its path.
     """
 
     canvas: Canvas
+    subject: subjects.Kind | None
     skipped: dict[str, str]
 
     def draw(self, rng: np.random.Generator) -> Target:
@@ -75,10 +92,26 @@ class Source(Protocol):
 
 
 class Procedural:
-    """Endless random pictures, see `procedural`; number n is the same picture on every run."""
+    """Endless random pictures; number n is the same picture on every run.
 
-    def __init__(self, canvas: Canvas) -> None:
+    Args:
+        canvas: what they fit.
+        kind: "procedural", see `procedural`, or a name of `DRAWINGS`, which come with masks.
+        subject: the kind of subject in pictures that are given by hand.
+
+    Raises:
+        MediaError: subjects are asked for, and this kind has none.
+    """
+
+    def __init__(
+        self, canvas: Canvas, kind: str = "procedural", subject: subjects.Kind | None = None
+    ) -> None:
+        if subject is not None and kind not in DRAWINGS:
+            known = ", ".join(DRAWINGS)
+            raise media.MediaError(f'"{kind}" pictures have no subjects; take one of {known}')
         self.canvas = canvas
+        self.kind = kind
+        self.subject = subject
         self.skipped: dict[str, str] = {}
 
     def draw(self, rng: np.random.Generator) -> Target:
@@ -86,7 +119,10 @@ class Procedural:
         _, height, width = self.canvas
         scale = min(1.0, LARGEST_PROCEDURAL / max(height, width))
         rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        return fit(procedural.picture(rng, rows, columns), None, self.canvas)
+        if self.kind not in DRAWINGS:
+            return fit(procedural.picture(rng, rows, columns), None, self.canvas)
+        image, mask = DRAWINGS[self.kind](rng, rows, columns)
+        return fit(image, mask, self.canvas)
 
     def pick(self, index: int) -> Target:
         """Random picture number `index`, at least 0."""
@@ -100,14 +136,22 @@ class Images:
 
     Pictures are kept, fitted to the canvas, in a bounded cache. The first of them are read at
     once, `CHECKED_BYTES` in all, the others when they are drawn. Files that turn out to be
-    unreadable are counted and named in a warning and listed in `skipped`; where one is drawn, the
-    next in the list takes its place, so that a seed means the same pictures on every run.
+    unreadable, or have no subject though one is asked for, are counted and named in a warning and
+    listed in `skipped`; where one is drawn, the next in the list takes its place, so that a seed
+    means the same pictures on every run.
+
+    Args:
+        items: the pictures.
+        canvas: what they are made to fit.
+        subject: the kind of subject to look for; None looks for none.
 
     Raises:
-        MediaError: a file does not exist, or no picture is readable.
+        MediaError: a file does not exist, or no picture is readable and has a subject.
     """
 
-    def __init__(self, items: Sequence[Item], canvas: Canvas) -> None:
+    def __init__(
+        self, items: Sequence[Item], canvas: Canvas, subject: subjects.Kind | None = None
+    ) -> None:
         if not items:
             raise media.MediaError("the list of target images is empty")
         for item in items:
@@ -115,13 +159,16 @@ class Images:
                 raise media.MediaError(f"{item}: no such file; check the name")
         self.items = items
         self.canvas = canvas
+        self.subject = subject
         self.skipped: dict[str, str] = {}
         self._unreadable: set[int] = set()
         self._cache: OrderedDict[int, Target] = OrderedDict()
         self._cached_bytes = 0
-        self._try(self._first())
+        first = self._first()
+        if self._try(first) is None:
+            self._try(range(len(first), len(items)), until_found=True)
         if len(self._unreadable) == len(self.items):
-            raise media.MediaError(f"no target image is readable; the last: {self._last_reason()}")
+            raise self._nothing_left()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -135,7 +182,7 @@ class Images:
                 target = self._try([index])
                 if target is not None:
                     return target
-        raise media.MediaError(f"no target image is readable; the last: {self._last_reason()}")
+        raise self._nothing_left()
 
     def pick(self, index: int) -> Target:
         """Picture number `index` of the list."""
@@ -144,15 +191,15 @@ class Images:
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
-        target = load(self.items[index], self.canvas)
+        target = load(self.items[index], self.canvas, self.subject)
         self._cache[index] = target
         self._cached_bytes += target.nbytes
         while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
         return target
 
-    def _try(self, indices: Iterable[int]) -> Target | None:
-        """Read pictures; warn once of the files among them that are unreadable."""
+    def _try(self, indices: Iterable[int], until_found: bool = False) -> Target | None:
+        """Read pictures, all or up to a good one; warn once of those that have to be left out."""
         target = None
         bad: dict[str, str] = {}
         for index in indices:
@@ -160,10 +207,17 @@ class Images:
                 target = self.pick(index)
             except media.MediaError as error:
                 item = self.items[index]
-                if not isinstance(item, str | Path):
+                if isinstance(item, str | Path):
+                    name = str(item)
+                elif isinstance(error, NoSubjectError):
+                    name = f"image {index}"
+                else:
                     raise
-                bad[str(item)] = str(error)
+                bad[name] = str(error) if isinstance(item, str | Path) else f"{name}: {error}"
                 self._unreadable.add(index)
+            else:
+                if until_found:
+                    break
         if bad:
             self.skipped.update(bad)
             warnings.warn(
@@ -177,7 +231,8 @@ class Images:
         """The pictures that are read at once."""
         room = CHECKED_BYTES
         indices = []
-        for index, item in enumerate(self.items):
+        most = len(self.items) if self.subject is None else CHECKED_SUBJECTS
+        for index, item in enumerate(self.items[:most]):
             if isinstance(item, str | Path):
                 room -= Path(item).stat().st_size
             elif isinstance(item, np.ndarray):
@@ -187,61 +242,88 @@ class Images:
             indices.append(index)
         return indices
 
-    def _last_reason(self) -> str:
-        return list(self.skipped.values())[-1]
+    def _nothing_left(self) -> media.MediaError:
+        wanted = "" if self.subject is None else " and has a subject"
+        last = list(self.skipped.values())[-1]
+        return media.MediaError(f"no target image is readable{wanted}; the last: {last}")
 
 
 class Stream:
-    """Pictures in the order in which a generator yields them; seeds have no say in it."""
+    """Pictures in the order in which a generator yields them; seeds have no say in it.
 
-    def __init__(self, items: Iterator[Item], canvas: Canvas) -> None:
+    Those that have no subject, though one is asked for, are left out with a warning.
+
+    Args:
+        items: the pictures.
+        canvas: what they are made to fit.
+        subject: the kind of subject to look for; None looks for none.
+    """
+
+    def __init__(
+        self, items: Iterator[Item], canvas: Canvas, subject: subjects.Kind | None = None
+    ) -> None:
         self.items = items
         self.canvas = canvas
+        self.subject = subject
         self.skipped: dict[str, str] = {}
         self._taken = 0
 
     def draw(self, rng: np.random.Generator) -> Target:
         """The next picture."""
-        try:
-            item = next(self.items)
-        except StopIteration:
-            raise ValueError(f"the targets ran out after {self._taken} pictures") from None
-        self._taken += 1
-        return load(item, self.canvas)
+        for item in self.items:
+            self._taken += 1
+            try:
+                return load(item, self.canvas, self.subject)
+            except NoSubjectError as error:
+                name = f"picture {self._taken}"
+                self.skipped[name] = str(error)
+                warnings.warn(
+                    f"skipped {len(self.skipped)} of {self._taken} target images: {name}: {error}",
+                    stacklevel=2,
+                )
+        raise ValueError(f"the targets ran out after {self._taken} pictures")
 
     def pick(self, index: int) -> Target:
         """Not possible."""
         raise IndexError(f"target {index}: a generator's pictures have no numbers")
 
 
-def open_source(targets: Targets, canvas: Canvas) -> Source:
+def open_source(targets: Targets, canvas: Canvas, subject: subjects.Kind | None = None) -> Source:
     """Find out what kind of source the user gave.
 
     Args:
-        targets: "procedural"; the path of an image or of a folder, whose images are found at any
-            depth; one image (H, W) or (H, W, 3) or many (N, H, W, 3), uint8 or floats in [0, 1];
-            a list of paths, images and (image, mask) pairs; or a generator of such items.
+        targets: "procedural", "procedural-faces" or "procedural-birds"; the path of an image or of
+            a folder, whose images are found at any depth; one image (H, W) or (H, W, 3) or many
+            (N, H, W, 3), uint8 or floats in [0, 1]; a list of paths, images and (image, mask)
+            pairs; or a generator of such items.
         canvas: what the pictures must fit.
+        subject: "face" or "object": every target gets a mask of its subject, see `load`. None: the
+            masks are ones where none is given.
 
     Returns:
         The source.
 
     Raises:
-        MediaError: nothing readable was found.
+        MediaError: nothing was found that is readable and, if one is asked for, has a subject.
         TypeError: none of these kinds.
+        ValueError: an unknown kind of subject.
     """
+    if subject is not None and subject not in subjects.KINDS:
+        known = ", ".join(subjects.KINDS)
+        raise ValueError(f"subject {subject!r} is unknown; known: {known}")
     if isinstance(targets, str | Path):
-        if targets == "procedural":
-            return Procedural(canvas)
+        if targets == "procedural" or targets in DRAWINGS:
+            return Procedural(canvas, str(targets), subject)
         if not Path(targets).exists():
-            raise media.MediaError(f'{targets}: no such file or folder, nor "procedural"')
-        return Images(_find_files(Path(targets)), canvas)
+            known = ", ".join(f'"{name}"' for name in ("procedural", *DRAWINGS))
+            raise media.MediaError(f"{targets}: no such file or folder, nor one of {known}")
+        return Images(datasets.image_files(targets), canvas, subject)
     if isinstance(targets, np.ndarray):
-        return Images(list(targets) if targets.ndim == 4 else [targets], canvas)
+        return Images(list(targets) if targets.ndim == 4 else [targets], canvas, subject)
     if isinstance(targets, Sequence):
-        return Images(targets, canvas)
+        return Images(targets, canvas, subject)
     if isinstance(targets, Iterable):
-        return Stream(iter(targets), canvas)
+        return Stream(iter(targets), canvas, subject)
     raise TypeError(f"targets must be a path, images or an iterable, got {type(targets).__name__}")
 
 
@@ -265,7 +347,7 @@ def choose(source: Source, choice: int | Item | None, rng: np.random.Generator) 
         return source.draw(rng)
     if isinstance(choice, int | np.integer):
         return source.pick(int(choice))
-    return load(choice, source.canvas)
+    return load(choice, source.canvas, source.subject)
 
 
 def stack(targets: Sequence[Target], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -283,27 +365,45 @@ def stack(targets: Sequence[Target], device: torch.device) -> tuple[Tensor, Tens
     return images.to(device), masks.to(device)
 
 
-def load(item: Item, canvas: Canvas) -> Target:
+def load(item: Item, canvas: Canvas, subject: subjects.Kind | None = None) -> Target:
     """Read one picture and make it fit.
 
     Args:
         item: a path, an image, or an image and its mask.
         canvas: what it must fit.
+        subject: the kind of subject to find where no mask is given. For a file, the mask that its
+            data set brings along comes first; one that is cut out is kept in a cache on disk.
 
     Returns:
         The target.
 
     Raises:
+        NoSubjectError: no subject was found.
         MediaError: it cannot be read, or the mask has another size than the image.
+        ImportError: subjects have to be cut out, and OpenCV is not there.
     """
-    if isinstance(item, str | Path):
-        return fit(media.read_image(item), None, canvas)
     if isinstance(item, tuple):
         image, mask = (media.as_image(part) for part in item)
         if image.shape != mask.shape:
             raise media.MediaError(f"image {image.shape[:2]} and mask {mask.shape[:2]} differ")
-        return fit(image, mask, canvas)
-    return fit(media.as_image(item), None, canvas)
+        return fit(image, mask[:, :, 0], canvas)
+    if isinstance(item, str | Path):
+        image, name = media.read_image(item), f"{item}: "
+    else:
+        image, name = media.as_image(item), ""
+    if subject is None:
+        return fit(image, None, canvas)
+    if isinstance(item, str | Path):
+        cut = datasets.known_mask(item)
+        if cut is None:
+            cut = subjects.cached_mask(item, subject, image=image)
+    else:
+        cut = subjects.subject_mask(image, subject)
+    target = fit(image, cut, canvas)
+    if not target.mask.any():
+        remedy = "leave it out, or give the picture together with a mask"
+        raise NoSubjectError(f"{name}no subject was found; {remedy}")
+    return target
 
 
 def fit(image: Array, mask: Array | None, canvas: Canvas) -> Target:
@@ -311,12 +411,13 @@ def fit(image: Array, mask: Array | None, canvas: Canvas) -> Target:
 
     Args:
         image: (h, w, 3) float32 in [0, 1].
-        mask: the same shape, with equal channels; None stands for ones.
+        mask: (h', w') float32 in [0, 1]; of another size it is resized first. None: ones.
         canvas: what to fit.
 
     Returns:
         The target; on a canvas of one channel it holds the luminance.
     """
+    size = image.shape[:2]
     image = _crop_and_resize(image, canvas)
     pixels = image
     if canvas.channels == 1:
@@ -324,7 +425,10 @@ def fit(image: Array, mask: Array | None, canvas: Canvas) -> Target:
     if mask is None:
         weights = np.ones((1, canvas.height, canvas.width), dtype=np.float32)
     else:
-        weights = _crop_and_resize(mask, canvas)[None, :, :, 0]
+        planes = np.repeat(mask[:, :, None], 3, axis=2)
+        if mask.shape != size:
+            planes = media.resize(planes, *size)
+        weights = _crop_and_resize(planes, canvas)[None, :, :, 0]
     return Target(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), np.ascontiguousarray(weights))
 
 
@@ -337,16 +441,3 @@ def _crop_and_resize(image: Array, canvas: Canvas) -> Array:
     if (rows, columns) == (canvas.height, canvas.width):
         return cropped
     return media.resize(cropped, canvas.height, canvas.width)
-
-
-def _find_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    if not files:
-        raise media.MediaError(f"{path}: no files in this folder")
-    return files

@@ -16,10 +16,13 @@ from ..backend.graphs import Graphed
 from . import painting, spaces, targets
 from .neural_paint import (
     METADATA,
+    NeuralPaintBirdsEnv,
     NeuralPaintEnv,
+    NeuralPaintFacesEnv,
     NeuralPaintGrayEnv,
     NeuralPaintL2Env,
     NeuralPaintOpaqueEnv,
+    Subject,
     check_render_mode,
     prepare,
 )
@@ -36,7 +39,8 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
 
     What each of them does is specified by `neural_paint.NeuralPaintEnv`, whose arguments are
     accepted here. Painting i equals a single environment that was reset with `seed + i`, on the
-    CPU with the exact renderer bit for bit; a list of seeds is accepted as well. `info` holds
+    CPU with the exact renderer bit for bit, save rewards that ask networks, which are equal up to
+    rounding; a list of seeds is accepted as well. `info` holds
     one array per key, and a boolean array `_key` that says which paintings have it.
 
     Autoreset modes, as Gymnasium defines them:
@@ -60,6 +64,7 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
             where `_final_obs` is True. The tensors are the environment's own: do not write to
             them.
         targets: as for the single environment; one source serves all paintings.
+        subject: as for the single environment.
         render_mode: "rgb_array", one picture per painting, or None.
         **settings: the other arguments of the single environment.
 
@@ -76,7 +81,8 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         output: Output = "numpy",
-        targets: targets.Targets = "procedural",
+        targets: targets.Targets | None = None,
+        subject: Subject | None = None,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
@@ -84,8 +90,8 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if output not in OUTPUTS:
             raise ValueError(f"output {output!r} is unknown; known: {', '.join(OUTPUTS)}")
-        self.config, self.device, self.paint, self.source = prepare(
-            self.single.preset, settings, targets
+        self.config, self.device, self.paint, self.reward, self.source = prepare(
+            self.single.preset, settings, self.single.pictures.replaced(targets, subject)
         )
         self.num_envs = num_envs
         self.output = output
@@ -172,7 +178,7 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
         strokes = spaces.parse_action(actions, shape, self.device, ignored)
         with torch.no_grad():
             after = state._replace(**self._graph({**state._asdict(), "action": strokes}))
-            reward = painting.reward(state, after, self.config.reward)
+            reward = painting.reward(state, after, self.reward)
             terminated = painting.terminated(after, self.config)
             truncated = painting.truncated(after, self.config)
         if finished.any():  # only in mode NextStep
@@ -218,6 +224,7 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
             "canvas": after.canvas,
             "strokes": after.strokes,
             "distance": after.distance,
+            "bundle": after.bundle,
         }
 
     def _begin(
@@ -318,3 +325,15 @@ class NeuralPaintL2VectorEnv(NeuralPaintVectorEnv):
     """N paintings of `NeuralPaintL2-v0`, see `neural_paint.NeuralPaintL2Env`."""
 
     single = NeuralPaintL2Env
+
+
+class NeuralPaintFacesVectorEnv(NeuralPaintVectorEnv):
+    """N paintings of `NeuralPaintFaces-v0`, see `neural_paint.NeuralPaintFacesEnv`."""
+
+    single = NeuralPaintFacesEnv
+
+
+class NeuralPaintBirdsVectorEnv(NeuralPaintVectorEnv):
+    """N paintings of `NeuralPaintBirds-v0`, see `neural_paint.NeuralPaintBirdsEnv`."""
+
+    single = NeuralPaintBirdsEnv

@@ -26,9 +26,10 @@ CHORD_ERROR = F(0.25)
 NEWTON_STEPS = 3
 MAX_CHORDS = 128  # enough for any stroke on a canvas of 4096 x 4096
 # Only kernels that are called from Python are cached on disk. What they call is compiled into them,
-# always: loaded from the cache it would be linked instead of inlined, and round differently, so
-# that results would depend on what was compiled when.
-_inlined = njit(nogil=True, fastmath=True, error_model="numpy")
+# always. A helper left out of line has one copy per kernel, each rounding in its own way, and all
+# under one symbol: the process that compiles runs the first copy, one that loads a kernel from the
+# cache runs that kernel's own. Results would depend on what was compiled when.
+_inlined = njit(nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 _kernel = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
 
 # Columns of the chord table.

@@ -83,6 +83,28 @@ def expand(action: Tensor, form: Form, colour: tuple[float, float, float] = (0, 
     return torch.cat([action[..., :7], one, action[..., 7:8], one, *rgb], -1)
 
 
+def reduce(strokes: Tensor, form: Form) -> Tensor:
+    """The inverse of `expand`: drop what an action of that form does not say.
+
+    Args:
+        strokes: (..., 13) in [0, 1].
+        form: the kind of brush.
+
+    Returns:
+        (..., F) with F = FORMS[form], differentiable; gray is the mean of r, g and b.
+
+    Raises:
+        ValueError: unknown form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form {form!r} is unknown; known: {', '.join(FORMS)}")
+    if form == "colour":
+        return strokes
+    if form == "gray":
+        return torch.cat([strokes[..., :10], strokes[..., 10:].mean(-1, keepdim=True)], -1)
+    return torch.cat([strokes[..., :7], strokes[..., 8:9]], -1)
+
+
 def to_pixels(strokes: Tensor, height: int, width: int, control: Control = "relative") -> Tensor:
     """Strokes in canvas units to the geometry that rasterisers draw.
 

@@ -12,7 +12,7 @@ from gymnasium.error import DependencyNotInstalled, ResetNeeded
 from numpy.typing import NDArray
 
 from neuralpaint.backend import media
-from neuralpaint.envs import painting
+from neuralpaint.envs import painting, rewards
 from neuralpaint.envs.neural_paint import NeuralPaintEnv
 
 GRAY_HALF = np.full((4, 4, 3), 0.5, dtype=np.float32)
@@ -60,6 +60,8 @@ def test_action_sizes() -> None:
         "NeuralPaintGray-v0": 55,
         "NeuralPaintOpaque-v0": 40,
         "NeuralPaintL2-v0": 65,
+        "NeuralPaintFaces-v0": 65,
+        "NeuralPaintBirds-v0": 65,
     }
     for name, size in sizes.items():
         assert gym.make(name, canvas=4).action_space.shape == (size,)
@@ -70,6 +72,30 @@ def test_the_setting_of_learning_to_paint() -> None:
     assert isinstance(env, NeuralPaintEnv)
     assert (env.config.background, env.config.reward) == ("black", "relative_l2")
     assert (env.config.bundle, env.config.budget, env.config.steps) == (5, 200, 40)
+
+
+@pytest.mark.parametrize("name", ["NeuralPaintFaces-v0", "NeuralPaintBirds-v0"])
+def test_the_settings_of_the_thesis(name: str) -> None:
+    env = gym.make(name, canvas=32).unwrapped
+    assert isinstance(env, NeuralPaintEnv)
+    assert (env.config.background, env.config.reward) == ("black", "full")
+    assert (env.config.bundle, env.config.budget) == (5, 400)
+    assert isinstance(env.reward, rewards.Full)
+    observation, _ = env.reset(seed=0)
+    mask = observation["mask"]
+    assert 0.03 < (mask == 255).mean() < (mask > 0).mean() < 0.9
+    env.action_space.seed(0)
+    before = env.state
+    _, reward, *_ = env.step(env.action_space.sample())
+    with torch.no_grad():
+        assert reward == pytest.approx(env.reward(before, env.state).item(), abs=1e-6)
+
+
+def test_subjects_can_be_turned_off() -> None:
+    env = gym.make("NeuralPaintFaces-v0", canvas=4, targets=GRAY_HALF, subject="none", reward="l2")
+    assert (env.reset()[0]["mask"] == 255).all()
+    with pytest.raises(ValueError, match="no subject was found"):
+        gym.make("NeuralPaintFaces-v0", canvas=4, targets=GRAY_HALF, reward="l2")
 
 
 def test_an_episode_by_hand() -> None:
@@ -227,6 +253,9 @@ def test_bad_options_are_refused(
     [
         ({"renderer": "cubist"}, "renderer 'cubist' is unknown; known: bezier, neural"),
         ({"reward": "fame"}, "reward 'fame' is unknown"),
+        ({"reward": "wgan"}, "reward 'wgan' needs a discriminator"),
+        ({"subject": "cat"}, "subject 'cat' is unknown; known: object, face"),
+        ({"targets": "procedural", "subject": "face"}, '"procedural" pictures have no subjects'),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"render_mode": "ansi"}, "render_mode 'ansi' is unknown; known: human, rgb_array"),
         ({"targets": "nowhere"}, "nowhere: no such file"),
@@ -267,7 +296,8 @@ def test_the_canvas_is_never_rounded() -> None:
 
 
 def test_paper_of_the_mean_colour(env_id: str) -> None:
-    env = gym.make(env_id, canvas=4, background="mean", targets=GRAY_HALF)
+    targets = [(GRAY_HALF, np.ones((4, 4)))]
+    env = gym.make(env_id, canvas=4, background="mean", targets=targets)
     assert (env.reset(seed=0)[0]["canvas"] == 128).all()
 
 

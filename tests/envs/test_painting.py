@@ -90,6 +90,8 @@ def test_paper_of_one_colour(background: painting.Background, value: float) -> N
     assert state.canvas.unique().tolist() == [value]
     assert state.strokes.tolist() == [0, 0]
     assert state.initial.equal(state.distance)
+    assert state.bundle.shape == (2, 5, 13)
+    assert not state.bundle.any()
 
 
 def test_paper_of_the_targets_mean_colour() -> None:
@@ -110,6 +112,7 @@ def test_strokes_are_painted_in_order_and_the_input_is_kept() -> None:
         expected = renderers.get("bezier")(expected, one)
     assert after.canvas.equal(expected)
     assert after.strokes.tolist() == [3, 3]
+    assert after.bundle.equal(action.reshape(2, 3, 13))
     assert all(part.equal(copy) for part, copy in zip(state, copies, strict=True))
 
 
@@ -120,6 +123,7 @@ def test_reduced_strokes_paint_as_full_ones(form: stroke.Form) -> None:
     after = painting.transition(state, action, config, renderers.get("bezier"))
     strokes = stroke.expand(action.reshape(2, 2, -1), form, config.colour)
     assert after.canvas.equal(renderers.get("bezier")(state.canvas, strokes))
+    assert after.bundle.equal(strokes)
     if form == "opaque":  # the pen leaves its own colour: some pixel is covered whole
         ink = torch.tensor([0.2, 0.4, 0.6])[:, None, None]
         assert (after.canvas - ink).abs().amax(1).amin() < 1e-6
@@ -154,6 +158,11 @@ def test_paintings_of_one_batch_may_be_at_different_steps() -> None:
     strokes = action.reshape(2, 5, 13)
     assert after.canvas[0].equal(paint(mixed.canvas[:1], strokes[:1])[0])
     assert after.canvas[1].equal(paint(mixed.canvas[1:], strokes[1:, :2])[0])
+    # The bundle paints the same; what was not painted is in it, but cannot be seen.
+    assert after.bundle[0].equal(strokes[0])
+    assert after.bundle[1, :2].equal(strokes[1, :2])
+    assert not after.bundle[1, 2:, [7, 9]].any()
+    assert paint(mixed.canvas, after.bundle).equal(after.canvas)
 
 
 def test_step_counts_down() -> None:

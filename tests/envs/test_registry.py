@@ -25,7 +25,7 @@ SECTIONS = [
 
 def test_ids_are_listed_once() -> None:
     ids = [entry.id for entry in REGISTRATIONS]
-    assert len(ids) == len(set(ids)) == 4
+    assert len(ids) == len(set(ids)) == 6
 
 
 def test_docstring_is_a_specification(env_id: str) -> None:

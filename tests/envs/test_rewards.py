@@ -1,5 +1,6 @@
 """Rewards against numbers worked out by hand."""
 
+import math
 from functools import partial
 
 import pytest
@@ -32,6 +33,10 @@ AFTER = state(torch.tensor([[[[0.2, 0.9]]]]), TARGET)
         # before: min(.3, .5) and min(.7, .5), mean .4; after: .1 and .2, mean .15
         ("l1_clipped", 0.4 - 0.15),
         ("relative_l2", (0.29 - 0.025) / 0.29),
+        # mean of .3 and .7, mean of .1 and .2
+        ("l1", 0.5 - 0.15),
+        # 5.376 dB and 16.021 dB
+        ("psnr", 1.0644580),
     ],
 )
 def test_by_hand(name: str, value: float) -> None:
@@ -40,7 +45,7 @@ def test_by_hand(name: str, value: float) -> None:
 
 
 def test_every_reward_has_a_golden_number() -> None:
-    assert sorted(rewards.REWARDS) == ["l1_clipped", "l2", "relative_l2"]
+    assert sorted(rewards.REWARDS) == ["l1", "l1_clipped", "l2", "psnr", "relative_l2"]
 
 
 def test_l1_limit_can_be_chosen() -> None:
@@ -95,9 +100,24 @@ def test_distance_is_the_same_with_and_without_gradients() -> None:
     torch.testing.assert_close(traced.double(), oracle, rtol=1e-6, atol=0)
 
 
+def test_psnr_of_a_finished_painting_is_finite() -> None:
+    done = state(TARGET.clone(), TARGET)
+    # from .29 to the least distance that counts, 1e-8
+    assert rewards.psnr(BEFORE, done).item() == pytest.approx(8 + math.log10(0.29), abs=1e-5)
+    assert rewards.psnr(done, done).item() == 0
+
+
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="'l3' is unknown; known: l2, l1_clipped, relative_l2"):
+    known = "l2, l1, l1_clipped, psnr, relative_l2, vgg, masked, focus, full"
+    with pytest.raises(ValueError, match=f"'l3' is unknown; known: {known}"):
         rewards.find("l3")
+
+
+def test_names_that_stand_for_more_than_a_function_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"pass rewards\.Wgan\(discriminator\)"):
+        rewards.check_name("wgan")
+    with pytest.raises(ValueError, match=r"'full' needs networks.*rewards\.load"):
+        painting.reward(BEFORE, AFTER, "full")
 
 
 @pytest.mark.parametrize("wrong", [torch.tensor(1.0), torch.ones(2), 1.0])

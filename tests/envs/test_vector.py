@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from neuralpaint.envs.vector import NeuralPaintVectorEnv
 from neuralpaint.renderers.neural import NeuralRenderer
 
+NETWORKS = ("NeuralPaintFaces-v0", "NeuralPaintBirds-v0")
 MODES = [mode.value for mode in AutoresetMode]
 
 
@@ -38,6 +39,11 @@ def sync(env_id: str, mode: str, num_envs: int, **settings: Any) -> SyncVectorEn
     """Gymnasium's own vectorisation of the single environment: the oracle of ours."""
     makers = [lambda: gym.make(env_id, **settings)] * num_envs
     return SyncVectorEnv(makers, autoreset_mode=mode)
+
+
+def pixels_only(env_id: str) -> dict[str, Any]:
+    """Rewards that ask networks differ in the last bits between a batch and its parts."""
+    return {"reward": "l1_clipped"} if env_id in NETWORKS else {}
 
 
 def test_make_vec_makes_ours(env_id: str) -> None:
@@ -75,6 +81,7 @@ def test_arrays_match_their_spaces_exactly(env_id: str, output: str) -> None:
 @pytest.mark.parametrize("budget", [4, 5])
 def test_equals_single_environments_bit_for_bit(env_id: str, mode: str, budget: int) -> None:
     settings: dict[str, Any] = {"canvas": (9, 7), "bundle": 2, "budget": budget}
+    settings |= pixels_only(env_id)
     ours = gym.make_vec(env_id, num_envs=3, autoreset_mode=mode, **settings)
     theirs = sync(env_id, mode, 3, **settings)
     ours.action_space.seed(1)
@@ -86,6 +93,37 @@ def test_equals_single_environments_bit_for_bit(env_id: str, mode: str, budget: 
     assert same(ours.reset(), theirs.reset())
     assert isinstance(ours, NeuralPaintVectorEnv)
     assert same(ours.reset(seed=[3, 1, 2]), theirs.reset(seed=[3, 1, 2]))
+
+
+@pytest.mark.parametrize("env_id", NETWORKS)
+def test_rewards_that_ask_networks_are_those_of_single_environments(env_id: str) -> None:
+    settings: dict[str, Any] = {"canvas": (40, 36), "bundle": 2, "budget": 5}
+    ours = gym.make_vec(env_id, num_envs=3, autoreset_mode="SameStep", **settings)
+    theirs = sync(env_id, "SameStep", 3, **settings)
+    ours.action_space.seed(1)
+    assert same(ours.reset(seed=7), theirs.reset(seed=7))
+    for _ in range(7):  # through two ends of an episode
+        actions = ours.action_space.sample()
+        one, other = ours.step(actions), theirs.step(actions)
+        assert same(one[0], other[0])
+        np.testing.assert_allclose(one[1], other[1], rtol=1e-4, atol=1e-5)
+        assert np.abs(one[1]).min() > 0
+
+
+def test_the_strokes_of_a_step_are_in_the_state() -> None:
+    together = make(3, budget=3, autoreset_mode="NextStep")
+    together.action_space.seed(0)
+    together.reset(seed=0)
+    assert not together.state.bundle.any()
+    for step in range(2):
+        actions = together.action_space.sample()
+        together.step(actions)
+        strokes = actions.reshape(3, 2, 13)
+        strokes[:, 1:] *= step == 0  # the budget's last step paints one stroke
+        np.testing.assert_array_equal(together.state.bundle[:, :2, [7, 9]], strokes[..., [7, 9]])
+        np.testing.assert_array_equal(together.state.bundle[:, 0], strokes[:, 0])
+    together.step(actions)  # begins anew
+    assert not together.state.bundle.any()
 
 
 @pytest.mark.parametrize("mode", MODES[:2])

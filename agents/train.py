@@ -1,0 +1,259 @@
+"""Train a painter: ``neuralpaint train painter --targets photos/ --out runs/mine``.
+
+The run lives in its folder: checkpoints, the best policy on held-out pictures, a sample sheet, a
+table of held-out figures and TensorBoard logs. The same command goes on where it stopped.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from ..backend.checkpoints import Checkpoints
+from ..backend.files import writable_folder, write_json
+from ..backend.media import write_image
+from ..envs import targets
+from ..envs.datasets import image_files, split
+from . import agent as painter
+from .ddpg import ModelBasedDDPG
+from .learner import UpdateConfig
+from .policy import save_policy
+from .sheet import sheet
+
+COUNTS = (50, 100, 200, 400)
+SHOWN, MEASURED = 8, 64
+BEST = "painter.safetensors"
+FIGURES = "held_out.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A training run.
+
+    Attributes:
+        steps: environment steps, each paints one bundle on one canvas.
+        env: id of the environment.
+        agent: see `agents.policy`.
+        size: "small" or "thesis".
+        reward: a name of `envs.rewards`; empty takes the agent's own.
+        canvas: side of the canvas in pixels.
+        paintings: rolled out together.
+        batch: states per update.
+        updates: after each step of the paintings.
+        buffer: states in the replay memory.
+        noise: of exploration.
+        held_out: pictures that are never trained on, for the figures.
+        augment: mirror the pictures and cut random parts out of half of them.
+        backgrounds: colours of the empty canvases.
+        save_every: updates between checkpoints.
+        evaluate_every: updates between held-out figures.
+        seed: of everything.
+        update: learning rates, reward, model.
+    """
+
+    steps: int = 200_000
+    env: str = "NeuralPaint-v0"
+    agent: str = "proposals"
+    size: str = "small"
+    reward: str = ""
+    canvas: int = 64
+    paintings: int = 64
+    batch: int = 64
+    updates: int = 4
+    buffer: int = 8192
+    noise: float = 0.5
+    held_out: int = 200
+    augment: bool = True
+    backgrounds: tuple[str, ...] = ("mean", "mean", "black", "white")
+    save_every: int = 500
+    evaluate_every: int = 500
+    seed: int = 0
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "held_out", "save_every", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the run reports after each step of the paintings.
+
+    Attributes:
+        steps: environment steps so far.
+        updates: of the networks so far.
+        figures: mean PSNR in dB on held-out pictures by number of strokes, as last measured.
+    """
+
+    steps: int
+    updates: int
+    figures: dict[str, float]
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    folders: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    device: str = "auto",
+    report: Report = lambda progress: None,
+) -> dict[str, Any]:
+    """Train, or go on training, until all steps are done.
+
+    Args:
+        folders: of pictures, found at any depth.
+        out: folder of the run.
+        settings: see `Settings`.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        report: called as it goes.
+
+    Returns:
+        {"weights": path of the best policy, "steps", "updates", "held_out": figures}.
+
+    Raises:
+        ValueError: no readable picture, too few of them, or a run with other settings in `out`
+            (names the field).
+        FloatingPointError: a loss is not finite; the last checkpoint stands.
+        OSError: a checkpoint cannot be written; the last one stands.
+    """
+    writable_folder(out)
+    seen: list[Path] = []
+    kept: list[Path] = []
+    for folder in folders:
+        files = image_files(folder)
+        trained, held = split(files, settings.held_out)
+        if not trained:
+            raise ValueError(
+                f"{folder}: {len(files)} pictures are too few to hold {settings.held_out} out; "
+                "lower --held-out"
+            )
+        seen += trained
+        kept += held[: MEASURED // len(folders)]
+    agent = ModelBasedDDPG(
+        settings.env,
+        targets=seen,
+        agent=settings.agent,
+        size=settings.size,
+        reward=settings.reward,
+        canvas=settings.canvas,
+        n_envs=settings.paintings,
+        batch_size=settings.batch,
+        gradient_steps=settings.updates,
+        buffer_size=settings.buffer,
+        noise=settings.noise,
+        backgrounds=settings.backgrounds,
+        augment=settings.augment,
+        seed=settings.seed,
+        update=settings.update,
+        device=device,
+        tensorboard_log=str(out / "tensorboard"),
+    )
+    checkpoints = Checkpoints(out, agent.group.rank)
+    saved = checkpoints.newest()
+    if saved is not None:
+        agent.restore(saved, out)
+    keeper = _Keeper(agent, checkpoints, settings, _held_out(kept, agent), out, report)
+    left = settings.steps - agent.num_timesteps
+    if left > 0:
+        agent.learn(left, callback=keeper, reset_num_timesteps=False, tb_log_name="painter")
+        keeper.save()
+    keeper.measure()
+    return {
+        "weights": str(out / BEST),
+        "steps": agent.num_timesteps,
+        "updates": agent._n_updates,
+        "held_out": keeper.figures,
+        "best": keeper.best,
+    }
+
+
+def _held_out(files: Sequence[Path], agent: ModelBasedDDPG) -> Tensor:
+    canvas = agent.painting_env.source.canvas
+    source = targets.Images(list(files), canvas)
+    pictures = [source.pick(i) for i in range(len(source)) if str(source.items[i]) not in source.skipped]
+    return targets.stack(pictures, agent.device)[0]
+
+
+def as_pictures(images: Tensor) -> list[NDArray[np.float32]]:
+    """(B, 3, H, W) tensors as B arrays (H, W, 3)."""
+    return list(images.permute(0, 2, 3, 1).float().cpu().numpy())
+
+
+class _Keeper(BaseCallback):
+    """Checkpoints, held-out figures, best weights and sample sheets along the way."""
+
+    def __init__(
+        self,
+        agent: ModelBasedDDPG,
+        checkpoints: Checkpoints,
+        settings: Settings,
+        pictures: Tensor,
+        out: Path,
+        report: Report,
+    ) -> None:
+        super().__init__()
+        self.agent, self.checkpoints, self.settings = agent, checkpoints, settings
+        self.pictures, self.out, self.report = pictures, out, report
+        self.history: list[dict[str, Any]] = []
+        self.figures: dict[str, float] = {}
+        if (out / FIGURES).exists():
+            rows = json.loads((out / FIGURES).read_text("utf-8"))
+            self.history = [row for row in rows if row["updates"] <= agent._n_updates]
+        self.saved, self.measured = agent._n_updates, agent._n_updates
+
+    @property
+    def best(self) -> float:
+        """Highest mean PSNR over all counts that was reached."""
+        return max((float(row["mean"]) for row in self.history), default=-math.inf)
+
+    def _on_step(self) -> bool:
+        updates = self.agent._n_updates
+        if updates - self.measured >= self.settings.evaluate_every:
+            self.measure()
+        if updates - self.saved >= self.settings.save_every:
+            self.save()
+        self.report(Progress(self.agent.num_timesteps, updates, self.figures))
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        tensors, facts = self.agent.checkpoint()
+        self.checkpoints.save(self.agent.num_timesteps, tensors, facts)
+        self.saved = self.agent._n_updates
+
+    def measure(self) -> None:
+        """Paint the held-out pictures; keep the policy if it is the best so far."""
+        self.measured = self.agent._n_updates
+        if not self.agent.group.leads:
+            return
+        policy, pictures = self.agent.learner.policy, self.pictures
+        policy.eval()
+        paper = pictures.mean((2, 3), keepdim=True).expand_as(pictures).contiguous()
+        painted = painter.paint_batch(
+            policy, pictures, paper, max(COUNTS), counts=COUNTS, dtype=self.agent.learner.dtype
+        )
+        errors = {n: (at - pictures).square().mean((1, 2, 3)) for n, at in painted.at.items()}
+        self.figures = {str(n): float(-10 * e.log10().mean()) for n, e in errors.items()}
+        mean = sum(self.figures.values()) / len(self.figures)
+        row = {"steps": self.agent.num_timesteps, "updates": self.agent._n_updates, "mean": mean}
+        if mean > self.best:
+            facts = {"steps": str(row["steps"]), "settings": json.dumps(asdict(self.settings))}
+            save_policy(policy, self.out / BEST, facts)
+        self.history.append({**row, **self.figures})
+        write_json(self.out / FIGURES, self.history)
+        columns = [as_pictures(shown[:SHOWN]) for shown in (pictures, *painted.at.values())]
+        titles = ["target", *(f"{n} strokes, {self.figures[str(n)]:.1f} dB" for n in COUNTS)]
+        write_image(self.out / "samples.png", sheet(columns, titles, 128))
+        for n, value in self.figures.items():
+            self.agent.logger.record(f"held_out/psnr_{n}", value)
