@@ -23,8 +23,9 @@ from torch.nn import functional
 
 from ..backend import device as devices
 from ..backend.media import resize
+from ..envs.painting import BACKGROUNDS
 from ..renderers import bezier
-from ..renderers.drawing import Drawing
+from ..renderers.drawing import MAX_STROKES, Drawing
 from ..renderers.stroke import rescale
 from .policy import Policy
 from .proposals import GRID, VIEW, ProposalActor, Proposals, choose, gather, view
@@ -164,7 +165,8 @@ class Painter:
         """The strokes that the agent would paint next, (count, 13) float32 in [0, 1].
 
         Args:
-            count: how many at most; a ResNet has its bundle and no more.
+            count: how many at most; a ResNet has its bundle and no more, an actor that proposes one
+                for each cell of each view.
         """
         error = (self.canvas - self.target).square().sum(0)
         seen = self._looked_at(error)
@@ -188,7 +190,7 @@ class Painter:
             sides = wrong.new_tensor([one.side for one in seen])
             gains = sides[:, None].square() * decision.scores.exp()
         together = Proposals(strokes.flatten(0, 1)[None], gains.clamp(min=1e-9).log().view(1, -1))
-        chosen = choose(together, count)
+        chosen = choose(together, min(count, together.scores.shape[1]))  # there are no more
         return gather(together.strokes, chosen)[0]
 
     def paint(self, strokes: Tensor) -> None:
@@ -232,7 +234,9 @@ def _worst(known: Sequence[View], error: Tensor, count: int) -> list[View]:
 
     def wrong(v: View) -> float:
         bottom, right = v.top + v.side, v.left + v.side
-        total = sums[bottom, right] - sums[v.top, right] - sums[bottom, v.left] + sums[v.top, v.left]
+        total = (
+            sums[bottom, right] - sums[v.top, right] - sums[bottom, v.left] + sums[v.top, v.left]
+        )
         return float(total)
 
     return sorted(known, key=wrong, reverse=True)[:count]
@@ -263,7 +267,15 @@ def paint(
 
     Returns:
         The drawing; after Ctrl-C with the strokes so far, and `extra["interrupted"]` is true.
+
+    Raises:
+        ValueError: an unknown background, or a number of strokes that no drawing has.
     """
+    if background not in BACKGROUNDS:
+        known = ", ".join(BACKGROUNDS)
+        raise ValueError(f"background {background!r} is unknown; known: {known}")
+    if not 0 <= strokes <= MAX_STROKES:
+        raise ValueError(f"strokes must be 0 to {MAX_STROKES}, got {strokes}")
     where = device or torch.device("cpu")
     target = torch.from_numpy(np.ascontiguousarray(resize(photo, height, width).transpose(2, 0, 1)))
     shade = {"black": 0.0, "white": 1.0}.get(background)

@@ -12,7 +12,7 @@ faces. The chosen setting finds 99 % of 400 other faces, and a "face" on 2.7 % o
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -109,7 +109,7 @@ class HaarDetector:
         if not hasattr(cv2, "CascadeClassifier"):
             raise ImportError(f"{need} (version {cv2.__version__} is here, without cascades)")
         self._cv2 = cv2
-        file = Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"
+        file = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
         self._cascade = cv2.CascadeClassifier(str(file))
         if self._cascade.empty():
             raise ImportError(f"{need} ({file} of this installation cannot be read)")
@@ -201,11 +201,13 @@ def _settings(pad: float, scale: int) -> str:
 
 def _border(image: NDArray[Any], pad: float) -> int:
     """Width of the mirrored border in pixels; a mirror shows at most what is there."""
-    side = min(image.shape[:2])
+    side: int = min(image.shape[:2])
     return min(round(pad * side), side - 1)
 
 
-def _inside(boxes: list[tuple[int, ...]], border: int, scale: int, image: ImageArray) -> list[Box]:
+def _inside(
+    boxes: Sequence[tuple[int, ...]], border: int, scale: int, image: ImageArray
+) -> list[Box]:
     """Boxes back in the image's pixels, less those whose centre lies in the mirrored border."""
     height, width = image.shape[:2]
     kept = []

@@ -22,21 +22,21 @@ import torch
 from numpy.typing import NDArray
 
 from ..backend.files import input_file, writable_folder, write_json, write_text
-from ..backend.media import as_image, read_image, resize
+from ..backend.media import ImageArray, as_image, read_image, resize
 from ..renderers.drawing import Drawing
 from ..renderers.replay import canvases
 from ..renderers.stroke import HALF_PIXEL, STROKE_FIELDS
 from . import plots
 from .detect import FaceDetector, has_face
-from .optimise import MAX_STROKES, Image
+from .optimise import MAX_STROKES
 from .paint import MAX_CANVAS_SIDE, canvas_size, metrics, versions
 from .plots import FACES, REGIONS, Configuration, Estimate, Summary, estimate
 
-Painter = Callable[[Image, int, int, int, int], Drawing]
+Painter = Callable[[ImageArray, int, int, int, int], Drawing]
 """(photo (H, W, 3) float32 RGB in [0, 1], height, width, strokes, seed) -> the drawing."""
 
 Mask = NDArray[np.float32]
-Masks = Callable[[Path, Image], Mask]
+Masks = Callable[[Path, ImageArray], Mask]
 """(file, photo (H, W, 3)) -> (H, W) in [0, 1], 1 on the subject; zeros where there is none."""
 
 COUNTS = (10, 20, 50, 100, 200, 400)
@@ -62,7 +62,7 @@ class Item(NamedTuple):
     """
 
     name: str
-    image: Image
+    image: ImageArray
     mask: Mask | None = None
 
 
@@ -165,11 +165,12 @@ def evaluate(
         if picture in records and records[picture].photo != digest:
             raise ValueError(f"photo: {picture} has changed since {out / 'per_image.csv'}; {_ELSE}")
         if picture not in records:
+            mask = _mask_of(item, photo, masks, height, width)
             start = time.perf_counter()
             drawing = painter(photo, height, width, strokes, seed)
             seconds = time.perf_counter() - start
             _check_drawing(drawing, height, width, strokes)
-            target, mask = resize(photo, height, width), _mask_of(item, photo, masks, height, width)
+            target = resize(photo, height, width)
             rows = measure(drawing, target, configuration.counts, mask, detector)
             rows[strokes]["seconds"] = seconds
             records[picture] = _Record(digest, rows, thickness(drawing))
@@ -219,7 +220,7 @@ def compare(summaries: Sequence[Summary], out: Path) -> str:
 
 def measure(
     drawing: Drawing,
-    target: Image,
+    target: ImageArray,
     counts: Sequence[int],
     mask: Mask | None = None,
     detector: FaceDetector | None = None,
@@ -254,7 +255,7 @@ def measure(
     return rows
 
 
-def region_metrics(image: Image, target: Image, weights: Mask) -> dict[str, float]:
+def region_metrics(image: ImageArray, target: ImageArray, weights: Mask) -> dict[str, float]:
     """`paint.metrics` of a region: the same definitions, every pixel counted by its weight.
 
     SSIM is the weighted mean of the map of local SSIM values, whose windows reach over the
@@ -368,7 +369,7 @@ def _name_of_masks(masks: Masks | None, items: Iterable[Path | Item]) -> str:
 
 
 def _mask_of(
-    item: Path | Item, photo: Image, masks: Masks | None, height: int, width: int
+    item: Path | Item, photo: ImageArray, masks: Masks | None, height: int, width: int
 ) -> Mask | None:
     """The subject's mask at the size of the canvas; its edge turns soft where it shrinks."""
     mask = item.mask if isinstance(item, Item) else None

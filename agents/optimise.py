@@ -29,24 +29,19 @@ from ..backend.media import resize
 from ..renderers import bezier, bezier_cpu
 from ..renderers.drawing import Drawing
 from ..renderers.stroke import STROKE_SIZE, rescale, to_pixels
+from .descent import Descent, Image, descend, process_gradient
 
 Finish = Literal["process", "picture"]
 FINISHES: tuple[Finish, ...] = ("process", "picture")
 Background = Literal["black", "white", "mean"]
 BACKGROUNDS: tuple[Background, ...] = ("black", "white", "mean")
 
-Image = NDArray[np.float32]
-
 MAX_STROKES = 10_000
 WORKING_SIDE = 256
 """Longest shorter side, in pixels, of the canvas that the search works on."""
 
-# Relative step sizes of the 13 numbers; thickness is the most sensitive of them.
-RATES = torch.tensor([1, 1, 1, 1, 1, 1, 0.7, 1, 0.7, 1, 1, 1, 1])
-RATE = 0.006
 CANDIDATES, CANDIDATES_PER_TASK = 1200, 64
 POLISH_EVERY = 50
-RENEWALS = 10
 RENEWAL_SCALES = (0.03, 0.05, 0.08, 0.12)
 SHARES = (0.15, 0.4, 0.45)
 """How the work divides into grow, renew and polish, for the progress bar."""
@@ -135,27 +130,52 @@ def optimise(
         and `extra["interrupted"]` is true. Same arguments, same bits, on any number of
         threads.
     """
-    settings = settings or Settings()
+    return work_out(Search, photo, height, width, settings or Settings(), report, "optimise")
+
+
+def work_out(
+    make: Callable[[Image, Settings, Report], "Search"],
+    photo: Image,
+    height: int,
+    width: int,
+    settings: Settings,
+    report: Report,
+    method: str,
+) -> Drawing:
+    """Grow, renew and polish on a canvas of workable size; the arguments of `optimise`, and
+
+    Args:
+        make: the search: from target (3, H, W), settings and report.
+        photo: see `optimise`.
+        height: see `optimise`.
+        width: see `optimise`.
+        settings: see `optimise`.
+        report: see `optimise`.
+        method: name kept in the drawing.
+
+    Returns:
+        The drawing, as `optimise` describes it.
+    """
     shrink = min(1.0, WORKING_SIDE / min(height, width))
     rows, columns = max(1, round(height * shrink)), max(1, round(width * shrink))
     target = np.ascontiguousarray(resize(photo, rows, columns).transpose(2, 0, 1))
-    painter = _Painter(target, settings, report)
+    search = make(target, settings, report)
     interrupted = False
     try:
-        painter.grow()
-        painter.renew()
-        painter.polish()
+        search.grow()
+        search.renew()
+        search.polish()
     except KeyboardInterrupt:
         interrupted = True
-    strokes = rescale(painter.strokes, min(rows, columns), min(height, width)).clamp(0, 1)
-    r, g, b = (float(value) for value in painter.background[:, 0, 0])
+    strokes = rescale(search.strokes, min(rows, columns), min(height, width)).clamp(0, 1)
+    r, g, b = (float(value) for value in search.background[:, 0, 0])
     return Drawing(
         strokes=strokes.numpy(),
         height=height,
         width=width,
         background=(r, g, b),
         seed=settings.seed,
-        method="optimise",
+        method=method,
         extra={"finish": settings.finish, "interrupted": interrupted},
     )
 
@@ -169,73 +189,21 @@ def prepare() -> None:
     optimise(np.zeros((2, 2, 3), np.float32), 2, 2, Settings(strokes=1, effort=0.01))
 
 
-def process_gradient(
-    strokes: Tensor, background: Image, target: Image, weights: Image, softness: float
-) -> tuple[NDArray[np.float64], Tensor]:
-    """Squared errors along a painting process and the gradient of their weighted sum.
+class Search:
+    """A painting being worked out.
+
+    Attributes:
+        renewals: rounds of `renew` at effort 1.
+        polishing: steps of `polish` at effort 1.
 
     Args:
-        strokes: (K, 13).
-        background: (3, H, W) first canvas.
-        target: (3, H, W).
-        weights: (K,) float32; 0 skips a canvas.
-        softness: half the width of a stroke's edge in pixels.
-
-    Returns:
-        Errors (K,), summed over pixels and channels, 0 where the weight is 0; and the gradient
-        (K, 13) of sum over k of weights[k] * errors[k].
+        target: (3, H, W) float32 in [0, 1].
+        settings: see `Settings`.
+        report: called with the progress.
     """
-    leaf = strokes.detach().requires_grad_()
-    with torch.enable_grad():
-        geometry = to_pixels(leaf, *target.shape[1:])
-    values = geometry.detach().numpy()
-    jobs = [
-        (values, background, target, weights, top, bottom, softness)
-        for top, bottom in bezier.bands(target.shape[1], 1)
-    ]
-    parts = workers.run(_process_band, jobs)
-    grad, errors = (np.sum(column, axis=0) for column in zip(*parts, strict=True))
-    geometry.backward(torch.from_numpy(grad.astype(np.float32)))
-    assert leaf.grad is not None
-    return errors, leaf.grad
 
+    renewals, polishing = 10, 1200
 
-def _process_band(
-    geometry: Image,
-    background: Image,
-    target: Image,
-    weights: Image,
-    top: int,
-    bottom: int,
-    softness: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    grad = np.zeros(geometry.shape)
-    errors = np.zeros(len(geometry))
-    bezier_cpu.process_rows(
-        geometry, background, target, weights, top, bottom, softness, grad, errors
-    )
-    return grad, errors
-
-
-class _Descent:
-    """Adam on strokes, which stay within [0, 1]."""
-
-    def __init__(self, strokes: Tensor, rate: float) -> None:
-        self.strokes = strokes.clone()
-        self.rate = rate * RATES
-        self.mean, self.square = torch.zeros_like(strokes), torch.zeros_like(strokes)
-        self.count = 0
-
-    def step(self, gradient: Tensor, decay: float) -> None:
-        self.count += 1
-        self.mean.mul_(0.9).add_(gradient, alpha=0.1)
-        self.square.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
-        mean = self.mean / (1 - 0.9**self.count)
-        spread = (self.square / (1 - 0.99**self.count)).sqrt_().add_(1e-9)
-        self.strokes = (self.strokes - decay * self.rate * mean / spread).clamp_(0, 1)
-
-
-class _Painter:
     def __init__(self, target: Image, settings: Settings, report: Report) -> None:
         self.target, self.settings, self.report = target, settings, report
         self.rng = np.random.default_rng(settings.seed)
@@ -252,43 +220,53 @@ class _Painter:
             self._add(min(self.settings.bundle, total - before), self._scale())
             done = len(self.strokes)
             if done // POLISH_EVERY > before // POLISH_EVERY and done < total:
-                self._descend(self.settings.steps(30), (0.7, 0.7), last=0.1)
-            self._tell("grow", SHARES[0] * done / total)
+                self.descend(self.settings.steps(30), (0.7, 0.7), last=0.1)
+            self.tell("grow", SHARES[0] * done / total)
 
     def renew(self) -> None:
         """Replace the strokes that are missed least, fewer each round."""
         total = self.settings.strokes
-        rounds = min(self.settings.steps(RENEWALS), total)
+        rounds = min(self.settings.steps(self.renewals), total)
         for turn in range(rounds):
             share = 0.15 * (1 - 0.7 * turn / rounds)
-            self._drop(max(1, round(total * share)))
-            while len(self.strokes) < total:
-                scale = float(self.rng.choice(RENEWAL_SCALES))
-                self._add(min(self.settings.bundle, total - len(self.strokes)), scale)
-            self._descend(self.settings.steps(60), (0.7, 0.7), last=0.3)
-            self._tell("renew", SHARES[0] + SHARES[1] * (turn + 1) / rounds)
+            self.drop(max(1, round(total * share)))
+            self.refill(total)
+            self.descend(self.settings.steps(60), (0.7, 0.7), last=0.3)
+            self.tell("renew", SHARES[0] + SHARES[1] * (turn + 1) / rounds)
+
+    def refill(self, total: int) -> None:
+        """Add strokes of any size where the error is, up to `total`."""
+        while len(self.strokes) < total:
+            scale = float(self.rng.choice(RENEWAL_SCALES))
+            self._add(min(self.settings.bundle, total - len(self.strokes)), scale)
 
     def polish(self) -> None:
         """Move all strokes together, at last with the edges they will be shown with."""
-        steps = self.settings.steps(1200)
-        self._descend(steps, (0.8, 0.5), last=0.05, shares=(SHARES[0] + SHARES[1], SHARES[2]))
+        steps = self.settings.steps(self.polishing)
+        self.descend(steps, (0.8, 0.5), last=0.05, shares=(SHARES[0] + SHARES[1], SHARES[2]))
 
-    def _tell(self, stage: str, share: float) -> None:
-        error = float(((self._painted() - self.target) ** 2).mean())
-        self.report(Progress(stage, len(self.strokes), share, _psnr(error)))
+    def tell(self, stage: str, share: float) -> None:
+        """Report the canvas as it is."""
+        error = float(((self.painted() - self.target) ** 2).mean())
+        self.report(self.progress(stage, share, psnr(error)))
 
-    def _painted(self) -> Image:
+    def progress(self, stage: str, share: float, quality: float) -> Progress:
+        """A report of this moment; quality in dB."""
+        return Progress(stage, len(self.strokes), share, quality)
+
+    def painted(self) -> Image:
+        """The canvas by now, (3, H, W)."""
         start = torch.from_numpy(self.background)[None]
         return bezier.paint(start, self.strokes[None])[0].numpy()
 
     def _add(self, count: int, scale: float) -> None:
-        canvas = self._painted()
+        canvas = self.painted()
         bundle = self._fit(self._best_candidates(canvas, count, scale), canvas)
         self.strokes = torch.cat([self.strokes, bundle])
 
-    def _drop(self, count: int) -> None:
+    def drop(self, count: int) -> None:
         """Take out the strokes without which the objective rises least."""
-        wanted, (_, height, width) = self._milestones(), self.target.shape
+        wanted, (_, height, width) = self.milestones(), self.target.shape
         geometry = to_pixels(self.strokes, height, width).numpy()
         arguments = geometry, self.background, self.target, wanted
         errors = np.zeros((height, len(geometry)))
@@ -339,7 +317,7 @@ class _Painter:
     def _fit(self, bundle: Tensor, canvas: Image) -> Tensor:
         """Gradient steps for a bundle alone; soft edges let it feel what is near."""
         steps = self.settings.steps(30)
-        descent = _Descent(bundle, 0.02)
+        descent = Descent(bundle, 0.02)
         weights = np.zeros(len(bundle), np.float32)
         weights[-1] = 1
         for step in range(steps):
@@ -347,7 +325,7 @@ class _Painter:
             descent.step(gradient, 1 - 0.9 * step / steps)
         return descent.strokes
 
-    def _milestones(self) -> Image:
+    def milestones(self) -> Image:
         """How much the logarithm of the error after each stroke counts, (K,)."""
         count = len(self.strokes)
         weights = np.zeros(count, np.float32)
@@ -358,7 +336,7 @@ class _Painter:
             weights[-1] = 1
         return weights
 
-    def _descend(
+    def descend(
         self,
         steps: int,
         softness: tuple[float, float],
@@ -370,22 +348,14 @@ class _Painter:
         Softness goes from the first to the second value, step sizes fall to the share `last`;
         with `shares` (done before, part of the work) every step is reported.
         """
-        wanted = self._milestones()
-        descent = _Descent(self.strokes, RATE)
-        arguments = self.background, self.target
-        errors, _ = process_gradient(self.strokes, *arguments, wanted, softness[0])
-        for step in range(steps):
-            passed = step / steps
-            # d log(e) = de / e: the errors of the step before serve as the scale.
-            weights = np.where(wanted > 0, wanted / (errors + 1e-9), 0).astype(np.float32)
-            soft = softness[0] + (softness[1] - softness[0]) * passed
-            errors, gradient = process_gradient(descent.strokes, *arguments, weights, soft)
-            descent.step(gradient, last + (1 - last) * (1 - passed))
-            self.strokes = descent.strokes
+        wanted = self.milestones()
+        way = descend(
+            self.strokes, self.background, self.target, wanted, steps, softness, last
+        )
+        for step, (self.strokes, error) in enumerate(way):
             if shares is not None:
                 done = shares[0] + shares[1] * (step + 1) / steps
-                psnr = _psnr(float(errors[-1]) / self.target.size)
-                self.report(Progress("polish", len(self.strokes), done, psnr))
+                self.report(self.progress("polish", done, psnr(error / self.target.size)))
 
 
 def _cost_of_removal(
@@ -411,5 +381,6 @@ def _cost_of_removal(
     return float((weights[counted] * np.log1p(rise[counted] / (total[counted] + 1e-9))).sum())
 
 
-def _psnr(error: float) -> float:
+def psnr(error: float) -> float:
+    """Decibels of a mean squared error, for images in [0, 1]."""
     return -10.0 * math.log10(error) if error > 0 else math.inf

@@ -85,10 +85,13 @@ class PolicyConfig:
         for name, known in (("agent", AGENTS), ("size", SIZES), ("form", FORMS)):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
-                raise ValueError(f"{name} {value!r} is unknown; known: {', '.join(known)}")
+                raise ValueError(f"{name} {value!r:.80} is unknown; known: {', '.join(known)}")
         for name, most in (("bundle", 64), ("canvas", 16384)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be 1 to {most}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{name} must be a whole number, 1 to {most}, got {value!r:.80}")
+        if not isinstance(self.reward, str):
+            raise ValueError(f"reward must be the name of one, got {self.reward!r:.80}")
         if not self.reward:
             object.__setattr__(self, "reward", AGENTS[self.agent].reward)
 
@@ -281,7 +284,7 @@ def parse_config(meta: dict[str, str], source: Path) -> PolicyConfig:
         if not isinstance(given, dict) or set(given) != names:
             raise ValueError(f"its fields must be {', '.join(sorted(names))}")
         return PolicyConfig(**given)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{source}: holds no configuration of a painter ({error})") from None
 
 

@@ -51,9 +51,10 @@ class Replay:
                 shape = (self.places, *values.shape[1:])
                 self._kept[name] = torch.zeros(shape, dtype=dtype, device=self.device)
         count = len(state.strokes)
-        rows = (torch.arange(count, device=self.device) + self.added) % self.places
+        late = max(0, count - self.places)  # those before would be overwritten at once
+        rows = (torch.arange(late, count, device=self.device) + self.added) % self.places
         for name, kept in self._kept.items():
-            values = getattr(state, name).detach()
+            values = getattr(state, name).detach()[late:]
             kept[rows] = to_levels(values) if name in IMAGES else values
         self.added += count
 

@@ -101,17 +101,19 @@ class Augmented:
     Args:
         source: its canvas is twice as large a side as what comes out, so that a part that is cut
             out has all the detail the canvas can show.
+
+    Attributes:
+        canvas: see `targets.Source`.
+        subject: that of the source.
+        skipped: that of the source.
     """
 
     def __init__(self, source: targets.Source) -> None:
         self.source = source
         channels, height, width = source.canvas
         self.canvas = targets.Canvas(channels, height // 2, width // 2)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        """Unreadable files."""
-        return self.source.skipped
+        self.subject = source.subject
+        self.skipped = source.skipped
 
     def draw(self, rng: np.random.Generator) -> targets.Target:
         """A random picture, or a part of one: half to all of each side."""

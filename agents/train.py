@@ -139,7 +139,8 @@ def train(
                 "lower --held-out"
             )
         seen += trained
-        kept += held[: MEASURED // len(folders)]
+        some = max(1, MEASURED // len(folders))
+        kept += held[:: max(1, len(held) // some)][:some]
     agent = ModelBasedDDPG(
         settings.env,
         targets=seen,

@@ -71,7 +71,8 @@ class Checkpoints:
         path = self.folder / f"checkpoint-{self.rank}-{step:09d}.safetensors"
         kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_bytes(path, save(kept, {"step": str(step), "facts": json.dumps(dict(facts))}))
-        for old in self.paths()[KEEP:]:
+        # The new one stays even where files of a later step, damaged ones, stand before it.
+        for old in [file for file in self.paths() if file != path][KEEP - 1 :]:
             old.unlink(missing_ok=True)
         return path
 
@@ -113,14 +114,15 @@ def read(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             meta = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Checkpoint(int(meta["step"]), tensors, json.loads(meta["facts"]))
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        facts = json.loads(meta["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError("its facts are no JSON object")
+        return Checkpoint(int(meta["step"]), tensors, facts)
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path}: damaged checkpoint ({error})") from None
 
 
-def pack(
-    networks: nn.Module, optimisers: Mapping[str, torch.optim.Optimizer]
-) -> dict[str, Tensor]:
+def pack(networks: nn.Module, optimisers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
     """Weights, buffers and moments as tensors by name.
 
     Args:
@@ -151,7 +153,8 @@ def unpack(
         optimisers: of the same parameters.
 
     Raises:
-        ValueError: another network.
+        ValueError: another network or optimiser (names the weight); what was restored until then
+            is spoiled.
     """
     weights = under(tensors, "network.")
     try:
@@ -160,8 +163,13 @@ def unpack(
         raise ValueError(f"the checkpoint is of another network: {error}") from None
     for which, optimiser in optimisers.items():
         state: dict[int, dict[str, Tensor]] = {}
+        parameters = [weight for group in optimiser.param_groups for weight in group["params"]]
         for key, value in under(tensors, f"optimiser.{which}.").items():
             index, name = key.split(".", 1)
+            known = index.isdecimal() and int(index) < len(parameters)
+            # A count of steps has no axes, a moment has those of its parameter.
+            if not known or (value.dim() and value.shape != parameters[int(index)].shape):
+                raise ValueError(f"the checkpoint is of another optimiser: {which}.{key}")
             state.setdefault(int(index), {})[name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 

@@ -1,5 +1,6 @@
 """Several processes that train together: started by torchrun, each with its own data.
 
+Example:
     torchrun --standalone --nproc_per_node 2 -m neuralpaint train painter ...
 """
 

@@ -10,6 +10,7 @@
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -71,6 +72,8 @@ def split(
     The choice hangs on the hashes of the file names alone. So the same pictures are held out
     whatever the folder and the order, and a picture that is held out of the whole set is held out
     of every part of it. (Files of one name in several folders are told apart by their paths.)
+    The tenth of a set that `features_train` holds out comes first, so that 200 faces of UTKFace
+    that an agent never saw were not seen by its feature network either.
 
     Args:
         pictures: files; their order does not matter.
@@ -88,8 +91,9 @@ def split(
             f"cannot hold out {held_out} of {len(paths)} pictures: give more or hold out fewer"
         )
 
-    def rank(file: Path) -> tuple[bytes, str]:
-        return hashlib.sha256(file.name.encode()).digest(), file.as_posix()
+    def rank(file: Path) -> tuple[int, bytes, str]:
+        name = file.name.encode()
+        return zlib.crc32(name) % 10, hashlib.sha256(name).digest(), file.as_posix()
 
     ranked = sorted(paths, key=rank)
     return sorted(ranked[held_out:]), sorted(ranked[:held_out])

@@ -39,25 +39,25 @@ class Pictures(NamedTuple):
     """Where the targets come from.
 
     Attributes:
-        targets: see `targets.open_source`.
+        chosen: see `targets.open_source`.
         subject: the kind of subject to find in each; "none" looks for none.
     """
 
-    targets: targets.Targets
+    chosen: targets.Targets
     subject: Subject
 
-    def replaced(self, targets: targets.Targets | None, subject: Subject | None) -> "Pictures":
+    def replaced(self, chosen: targets.Targets | None, subject: Subject | None) -> "Pictures":
         """The same with what a user asks for.
 
         Args:
-            targets: None keeps those that are there.
+            chosen: None keeps those that are there.
             subject: None keeps the one that is there.
 
         Returns:
             New pictures.
         """
         return Pictures(
-            self.targets if targets is None else targets,
+            self.chosen if chosen is None else chosen,
             self.subject if subject is None else subject,
         )
 
@@ -85,7 +85,7 @@ def prepare(preset: Mapping[str, Any], settings: Mapping[str, Any], pictures: Pi
         paint = renderers.get(paint, where)
     canvas = targets.Canvas(config.channels, *config.size)
     subject = None if pictures.subject == "none" else pictures.subject
-    source = targets.open_source(pictures.targets, canvas, subject)
+    source = targets.open_source(pictures.chosen, canvas, subject)
     return Parts(config, where, paint, rewards.load(config.reward, where, paint), source)
 
 

@@ -177,8 +177,8 @@ def transition(state: State, action: Tensor, config: Config, paint: Paint) -> St
         paint: the renderer.
 
     Returns:
-        The next state, differentiable in canvas and action where the renderer is. Its
-        bundle may share memory with the action.
+        The next state, differentiable in canvas and action where the renderer is. Its bundle may
+        share memory with the action.
     """
     shape = (len(action), config.bundle, FORMS[config.form])
     strokes = expand(action.reshape(shape), config.form, config.colour)  # (B, K, 13)

@@ -89,8 +89,8 @@ def _add_shape(rng: np.random.Generator, image: Image, y: Image, x: Image, frame
     ring = uniform(rng, 0.4, 0.8, 1)[0]
 
     reach = float(np.hypot(*radii)) * (2 if kind == 3 else 1.1)
-    rows = span(y[:, 0], centre[0], reach)
-    columns = span(x[0], centre[1], reach)
+    rows = span(y[:, 0], float(centre[0]), reach)
+    columns = span(x[0], float(centre[1]), reach)
     if rows.start == rows.stop or columns.start == columns.stop:
         return
     dy, dx = y[rows] - centre[0], x[:, columns] - centre[1]
@@ -128,7 +128,7 @@ def edge(inside: Image, sharpness: np.float32) -> Image:
     return cover
 
 
-def span(positions: Image, centre: float | np.float32, reach: float) -> slice:
+def span(positions: Image, centre: float, reach: float) -> slice:
     """The pixels that lie within reach of a place.
 
     Args:

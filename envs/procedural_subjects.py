@@ -241,7 +241,8 @@ class _Drawing:
         self.y = ((np.arange(height) + 0.5) / short).astype(np.float32)
         self.x = ((np.arange(width) + 0.5) / short).astype(np.float32)
         rows, columns = self.y[:, None], self.x[None, :]
-        self.image = gradient(rng, rows * short / height, columns * short / width)
+        frame = np.array([height / short, width / short], dtype=np.float32)
+        self.image = gradient(rng, rows / frame[0], columns / frame[1])
         self.image += waves(rng, rows, columns)
         # Behind most subjects lie duller colours than their own.
         gray = self.image.mean(-1, keepdims=True)
@@ -305,13 +306,14 @@ class _Drawing:
         reach = float(np.hypot(x1 - x0, y1 - y0)) / 2 + max(first, last) * self.scale + self.pixel
         rows = span(self.y, (y0 + y1) / 2, reach)
         columns = span(self.x, (x0 + x1) / 2, reach)
-        dx, dy = self.x[columns][None, :] - x0, self.y[rows][:, None] - y0
-        length = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
-        t = np.clip((dx * (x1 - x0) + dy * (y1 - y0)) / np.float32(length), 0, 1)
-        radius = (first + (last - first) * t) * self.scale
-        distance = np.hypot(dx - t * np.float32(x1 - x0), dy - t * np.float32(y1 - y0))
+        dx, dy = self._axes(rows, columns, (x0, y0), 0.0)
+        along, down = np.float32(x1 - x0), np.float32(y1 - y0)
+        length = np.float32(max(float(along * along + down * down), 1e-12))
+        t: Image = np.clip((dx * along + dy * down) / length, 0, 1)
+        radius = np.float32(first * self.scale) + np.float32((last - first) * self.scale) * t
+        distance: Image = np.hypot(dx - t * along, dy - t * down)
         cover = edge(radius - distance, np.float32(1 / self.pixel))
-        fill = colour if other is None else colour + (other - colour) * t[..., None]
+        fill: Image = colour if other is None else colour + (other - colour) * t[..., None]
         self._blend(rows, columns, cover, fill, subject)
 
     def glow(self, centre: Point, radii: Point, colour: Colour, opacity: float) -> None:
@@ -320,8 +322,9 @@ class _Drawing:
         reach = 2 * max(radii) * self.scale
         rows, columns = span(self.y, y, reach), span(self.x, x, reach)
         u, v = self._axes(rows, columns, (x, y), self.side * self.angle)
-        distance = (u / (radii[0] * self.scale)) ** 2 + (v / (radii[1] * self.scale)) ** 2
-        self._blend(rows, columns, opacity * np.exp(-1.5 * distance), colour, None)
+        u, v = u / np.float32(radii[0] * self.scale), v / np.float32(radii[1] * self.scale)
+        cover = np.float32(opacity) * np.exp(np.float32(-1.5) * (u * u + v * v))
+        self._blend(rows, columns, cover, colour, None)
 
     def finish(self) -> Picture:
         """The picture and its mask."""
@@ -366,4 +369,5 @@ def _mixed(rng: np.random.Generator, colours: tuple[tuple[float, ...], ...]) -> 
 def _varied(rng: np.random.Generator, colours: tuple[tuple[float, ...], ...]) -> Colour:
     """One of some colours, a little darker or lighter."""
     colour = np.array(colours[rng.integers(len(colours))], dtype=np.float32)
-    return np.clip(colour * np.float32(_between(rng, 0.8, 1.2)), 0, 1)
+    varied: Colour = np.clip(colour * np.float32(_between(rng, 0.8, 1.2)), 0, 1)
+    return varied

@@ -104,9 +104,10 @@ def subject_mask(image: Image, kind: Kind = "object") -> Mask:
     inside = distance < 1
     if inside.all() or not inside.any():  # pictures of a few pixels
         return nothing
-    models = _colour_model(small[~inside]), _colour_model(small[inside])
+    outer, inner = _colour_model(small[~inside]), _colour_model(small[inside])
     bgr = np.ascontiguousarray(small[:, :, ::-1])
-    cv2.grabCut(bgr, labels, None, *models, ROUNDS, cv2.GC_EVAL)
+    no_box = (0, 0, 0, 0)  # GC_EVAL starts from the labels and the models
+    cv2.grabCut(bgr, labels, no_box, outer, inner, ROUNDS, cv2.GC_EVAL)
 
     subject = _largest_part((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
     if not SMALLEST <= subject.mean() <= LARGEST:

@@ -94,7 +94,10 @@ def test_the_settings_of_the_thesis(name: str) -> None:
 def test_subjects_can_be_turned_off() -> None:
     env = gym.make("NeuralPaintFaces-v0", canvas=4, targets=GRAY_HALF, subject="none", reward="l2")
     assert (env.reset()[0]["mask"] == 255).all()
-    with pytest.raises(ValueError, match="no subject was found"):
+    with (
+        pytest.warns(UserWarning, match="skipped 1 of 1 target images: image 0: no subject"),
+        pytest.raises(ValueError, match="has a subject; the last: image 0: no subject was found"),
+    ):
         gym.make("NeuralPaintFaces-v0", canvas=4, targets=GRAY_HALF, reward="l2")
 
 

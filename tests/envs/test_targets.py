@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from neuralpaint.backend import media
-from neuralpaint.envs import procedural, targets
+from neuralpaint.envs import procedural, subjects, targets
 from neuralpaint.envs.targets import Canvas, Images, Procedural, Target, open_source
 
 SMALL = Canvas(3, 6, 8)
@@ -122,7 +122,7 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_absent_path_is_refused() -> None:
-    with pytest.raises(media.MediaError, match=r'procedual: no such file.*"procedural"'):
+    with pytest.raises(media.MediaError, match=r'procedual: no such file.*"procedural-faces"'):
         open_source("procedual", SMALL)
     with pytest.raises(media.MediaError, match="no such file"):
         open_source([image(0), "absent.png"], SMALL)
@@ -230,3 +230,137 @@ def test_stacks_are_new_memory() -> None:
     masks.zero_()
     assert target.image.any()
     assert target.mask.all()
+
+
+# --- subjects ------------------------------------------------------------------------------------
+
+WIDE = Canvas(3, 40, 60)
+
+
+def subject(seed: int, height: int = 40, width: int = 60) -> NDArray[np.float32]:
+    """A red disc before green."""
+    y, x = np.mgrid[:height, :width] + 0.5
+    disc = np.hypot(y - height / 2, x - width / 2) < 12
+    colours = np.where(disc[..., None], [0.9, 0.2, 0.2], [0.2, 0.6, 0.3])
+    noise = np.random.default_rng(seed).normal(0, 0.03, colours.shape)
+    return (colours + noise).clip(0, 1).astype(np.float32)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two pictures with a subject, two without."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    for number, name in enumerate(["a.png", "c.png"]):
+        media.write_image(tmp_path / "photos" / name, subject(number))
+    for name in ("b.png", "d.png"):
+        media.write_image(tmp_path / "photos" / name, np.full((40, 60, 3), 0.5))
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("name", ["procedural-faces", "procedural-birds"])
+@pytest.mark.parametrize("kind", [None, "face"])
+def test_drawings_have_masks(name: str, kind: subjects.Kind | None) -> None:
+    source = open_source(name, WIDE, kind)
+    first = source.draw(rng(1))
+    assert first.image.shape == (3, 40, 60)
+    assert first.mask.shape == (1, 40, 60)
+    assert 0.02 < first.mask.mean() < 0.8
+    assert first.image.tobytes() == source.draw(rng(1)).image.tobytes()
+    assert source.pick(3).mask.tobytes() == source.pick(3).mask.tobytes()
+    gray = open_source(name, Canvas(1, 1200, 30)).pick(0)
+    assert gray.image.shape == gray.mask.shape == (1, 1200, 30)
+
+
+def test_pictures_without_a_subject_are_counted_and_named(photos: Path) -> None:
+    with pytest.warns(UserWarning, match="skipped 2 of 4 target images") as caught:
+        source = open_source(photos, WIDE, "object")
+    message = str(caught[0].message)
+    assert "b.png: no subject was found; leave it out" in message
+    assert "d.png" in message
+    assert {Path(path).name for path in source.skipped} == {"b.png", "d.png"}
+    for seed in range(6):
+        mask = source.draw(rng(seed)).mask
+        assert 0.1 < mask.mean() < 0.3
+    for number in (0, 2):
+        assert source.pick(number).mask[0, 20, 30] == 1
+        assert source.pick(number).mask[0, 0, 0] == 0
+    with pytest.raises(targets.NoSubjectError, match=r"b\.png: no subject"):
+        source.pick(1)
+    assert (open_source(photos, WIDE).pick(1).mask == 1).all()  # unless one is asked for
+
+
+def test_seeds_mean_the_same_subjects_whatever_was_looked_at_before(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(UserWarning, match="skipped 2"):
+        checked = open_source(photos, WIDE, "object")
+    monkeypatch.setattr(targets, "CHECKED_SUBJECTS", 1)
+    lazy = open_source(photos, WIDE, "object")
+    assert lazy.skipped == {}
+    with pytest.warns(UserWarning, match="target images"):
+        first = [lazy.draw(rng(seed)).image.tobytes() for seed in range(20)]
+    assert first == [checked.draw(rng(seed)).image.tobytes() for seed in range(20)]
+
+
+def test_the_search_goes_on_until_a_subject_is_found(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "a.png").unlink()
+    monkeypatch.setattr(targets, "CHECKED_SUBJECTS", 1)
+    with pytest.warns(UserWarning, match="skipped 1 of 3"):
+        source = open_source(photos, WIDE, "object")
+    assert {Path(path).name for path in source.skipped} == {"b.png"}
+
+
+def test_targets_without_any_subject_are_refused(photos: Path) -> None:
+    (photos / "a.png").unlink()
+    (photos / "c.png").unlink()
+    message = "no target image is readable and has a subject; the last.*together with a mask"
+    with (
+        pytest.warns(UserWarning, match="skipped 2 of 2"),
+        pytest.raises(media.MediaError, match=message),
+    ):
+        open_source(photos, WIDE, "object")
+
+
+def test_subjects_of_arrays_pairs_and_streams() -> None:
+    flat = np.full((40, 60, 3), 0.5, np.float32)
+    pair = (flat, np.eye(40, 60, dtype=np.float32))
+    with pytest.warns(UserWarning, match="skipped 1 of 3 target images: image 1: no subject"):
+        source = open_source([subject(0), flat, pair], WIDE, "object")
+    assert source.pick(0).mask[0, 20, 30] == 1
+    assert (source.pick(2).mask == pair[1]).all()
+    stream = open_source(iter([flat, subject(1)]), WIDE, "object")
+    with pytest.warns(UserWarning, match="skipped 1 of 1 target images: picture 1"):
+        assert 0.1 < stream.draw(rng()).mask.mean() < 0.3
+    with pytest.raises(ValueError, match="ran out after 2"):
+        stream.draw(rng())
+
+
+def test_a_picture_given_by_hand_needs_a_subject_too(photos: Path) -> None:
+    source = open_source("procedural-birds", WIDE, "object")
+    given = targets.choose(source, photos / "a.png", rng())
+    assert 0.1 < given.mask.mean() < 0.3
+    with pytest.raises(targets.NoSubjectError, match="no subject was found"):
+        targets.choose(source, photos / "b.png", rng())
+
+
+def test_masks_of_the_data_set_come_first(tmp_path: Path) -> None:
+    (tmp_path / "images/1.A").mkdir(parents=True)
+    (tmp_path / "segmentations/1.A").mkdir(parents=True)
+    (tmp_path / "images.txt").write_text("1 1.A/a.png\n")
+    media.write_image(tmp_path / "images/1.A/a.png", np.full((40, 60, 3), 0.5))
+    corner = np.zeros((20, 30))  # half the size
+    corner[:10, :15] = 1
+    media.write_image(tmp_path / "segmentations/1.A/a.png", corner)
+    source = open_source(tmp_path, WIDE, "object")
+    assert source.pick(0).mask[0, :19, :29].all()
+    assert not source.pick(0).mask[0, 21:].any()
+
+
+def test_subjects_that_cannot_be_had_are_refused() -> None:
+    with pytest.raises(ValueError, match="subject 'cat' is unknown; known: object, face"):
+        open_source("procedural-birds", WIDE, "cat")  # type: ignore[arg-type]
+    with pytest.raises(media.MediaError, match="have no subjects; take one of procedural-faces"):
+        open_source("procedural", WIDE, "face")
