@@ -136,7 +136,8 @@ def views(height: int, width: int) -> list[list[View]]:
 
 def _starts(length: int, side: int) -> list[int]:
     count = math.ceil(2 * (length - side) / side) + 1
-    return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+    starts = [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+    return sorted(set(starts))  # views of 1 pixel cannot overlap by half
 
 
 LOOKS = 4
@@ -251,7 +252,7 @@ def paint(
     policy: Policy,
     background: str = "mean",
     device: torch.device | None = None,
-    advance: Advance = lambda done: None,
+    advance: Callable[[Painter], None] = lambda painter: None,
 ) -> Drawing:
     """Paint a photo with the trained agent alone.
 
@@ -263,7 +264,8 @@ def paint(
         policy: in evaluation mode, on `device`.
         background: "black", "white" or "mean".
         device: None: the CPU.
-        advance: called after each bundle; KeyboardInterrupt in it, or Ctrl-C, ends the painting.
+        advance: called with the painter after each bundle; KeyboardInterrupt in it, or Ctrl-C,
+            ends the painting.
 
     Returns:
         The drawing; after Ctrl-C with the strokes so far, and `extra["interrupted"]` is true.
@@ -288,7 +290,7 @@ def paint(
             bundle = painter.propose(min(policy.config.bundle, strokes - painter.done))
             painter.paint(bundle)
             parts.append(bundle.cpu())
-            advance(painter.done)
+            advance(painter)
     except KeyboardInterrupt:
         interrupted = True
     r, g, b = (float(value) for value in paper[:, 0, 0])

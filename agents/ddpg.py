@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,11 +41,13 @@ try:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
     from stable_baselines3.common.policies import BasePolicy
     from stable_baselines3.common.type_aliases import RolloutReturn, TensorDict
+    from stable_baselines3.common.vec_env import VecMonitor
 
     from ..envs.sb3 import StableBaselinesVecEnv
 except ImportError as error:
     raise ImportError(
-        "neuralpaint.agents.ModelBasedDDPG needs Stable-Baselines3: pip install 'neuralpaint[train]'"
+        "neuralpaint.agents.ModelBasedDDPG needs Stable-Baselines3: "
+        "pip install 'neuralpaint[train]'"
     ) from error
 
 WARM_UP = 200
@@ -96,8 +97,8 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         size: "small" or "thesis".
         reward: a name of `envs.rewards`; empty takes the agent's own.
         targets: of the environment, where an id is given.
-        canvas: sides of the canvas in pixels; strokes fit any size, and 64 trains three times as
-            fast as 128.
+        canvas: size of the canvas in pixels, or (height, width); strokes fit any size, and 64
+            trains three times as fast as 128.
         n_envs: paintings that are rolled out together.
         buffer_size: states in the replay memory.
         batch_size: states per update.
@@ -130,7 +131,7 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         size: str = "small",
         reward: str = "",
         targets: Targets | None = None,
-        canvas: int = 128,
+        canvas: int | tuple[int, int] = 128,
         n_envs: int = 64,
         buffer_size: int = 8192,
         batch_size: int = 64,
@@ -158,7 +159,9 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
             chosen = {} if targets is None else {"targets": targets}
             env = _make(env, {"canvas": canvas, **chosen, **(env_kwargs or {})}, device)
         elif not isinstance(env, NeuralPaintVectorEnv):
-            raise TypeError(f"env must be an id or a NeuralPaintVectorEnv, got {type(env).__name__}")
+            raise TypeError(
+                f"env must be an id or a NeuralPaintVectorEnv, got {type(env).__name__}"
+            )
         self.painting_env = env
         process = env.config
         self.policy_config = PolicyConfig(
@@ -174,7 +177,7 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         self.backgrounds, self.augment = tuple(backgrounds), augment
         super().__init__(
             PaintingPolicy,
-            StableBaselinesVecEnv(env, rescale=False),
+            VecMonitor(StableBaselinesVecEnv(env, rescale=False)),
             learning_rate=self.update_config.rate,
             buffer_size=buffer_size,
             learning_starts=n_envs if learning_starts is None else learning_starts,
@@ -197,7 +200,10 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         self.group = distributed.start(self.device)
         seed = self.seed or 0
         torch.manual_seed(seed)
+        self.action_space.seed(seed)
         env = self.painting_env
+        assert self.env is not None
+        self.env.seed(seed)  # of what `get_env` returns; the paintings below have their own
         self.learner = Learner(
             self.policy_config, self.update_config, env.config, self.device, self.vgg, self.group
         )
@@ -228,12 +234,14 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         double = Canvas(channels, 2 * height, 2 * width)
         source = env.source
         if isinstance(source, Images):
-            return Augmented(Images(source.items, double))
+            return Augmented(Images(source.items, double, source.subject))
         if isinstance(source, Procedural):
-            return Augmented(Procedural(double))
+            return Augmented(Procedural(double, source.kind, source.subject))
         raise ValueError("augment needs targets that can be drawn again: files, images, procedural")
 
-    def collect_rollouts(self, env: Any, callback: BaseCallback, *_: Any, **__: Any) -> RolloutReturn:
+    def collect_rollouts(
+        self, env: Any, callback: BaseCallback, *_: Any, **__: Any
+    ) -> RolloutReturn:
         """One step of every painting, on the device.
 
         Args:
@@ -254,11 +262,13 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
             )
         side = min(self.rollout.process.size)
         after = self.rollout.advance(self.learner.policy.act(decision.strokes, side))
-        ended = int(painting.truncated(after, self.rollout.process).sum())
+        process = self.rollout.process
+        last = painting.terminated(after, process) | painting.truncated(after, process)
+        ended = int(last.sum())
         self._episode_num += ended
         if ended:
-            last = after.distance[painting.truncated(after, self.rollout.process)]
-            self.logger.record("rollout/psnr_at_end", -10 * last.log10().mean().item())
+            distance = after.distance[last].clamp(min=1e-8)
+            self.logger.record("rollout/psnr_at_end", -10 * distance.log10().mean().item())
         self.num_timesteps += self.n_paintings
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
         callback.update_locals(locals())
@@ -359,15 +369,33 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         """Write everything into a folder of safetensors files, atomically.
 
         Args:
-            path: the folder; `load` takes it again.
+            path: the folder; `load` takes it again. What was saved there before is replaced, and
+                the ".zip" that callbacks of Stable-Baselines3 append is left out.
+
+        Raises:
+            OSError: it cannot be written; what was saved there before stands.
         """
-        folder = writable_folder(path)
+        folder = Path(path)
+        folder = writable_folder(folder.with_suffix("") if folder.suffix == ".zip" else folder)
         tensors, facts = self.checkpoint()
-        checkpoints.Checkpoints(folder).save(self.num_timesteps, tensors, facts)
+        kept = checkpoints.Checkpoints(folder)
+        # An agent that was saved here before may have made more steps and would count as newer.
+        for old in kept.paths()[1:]:
+            old.unlink()
+        new = kept.save(self.num_timesteps, tensors, facts)
+        for old in kept.paths():
+            if old != new:
+                old.unlink()
         save_policy(self.learner.policy, folder / "painter.safetensors")
 
     @classmethod
-    def load(cls, path: str | Path, env: Any = None, device: Any = "auto", **settings: Any) -> Any:
+    def load(  # type: ignore[override]
+        cls,
+        path: str | Path,
+        env: str | NeuralPaintVectorEnv | None = None,
+        device: str | torch.device = "auto",
+        **settings: Any,
+    ) -> "ModelBasedDDPG":
         """Read what `save` wrote.
 
         Args:
@@ -388,13 +416,20 @@ class ModelBasedDDPG(OffPolicyAlgorithm):
         saved = checkpoints.Checkpoints(folder).newest() if folder.is_dir() else None
         if saved is None:
             raise ValueError(f"{folder}: no agent was saved in this folder")
-        kept = {**_arguments(saved.facts["settings"]), **settings}
+        try:
+            kept = {**_arguments(saved.facts["settings"]), **settings}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{folder}: its settings are not those of an agent ({error})"
+            ) from None
         agent = cls(env or "NeuralPaint-v0", device=device, **kept)
         agent.restore(saved, folder)
         return agent
 
 
-def _make(env: str, settings: Mapping[str, Any], device: str | torch.device) -> NeuralPaintVectorEnv:
+def _make(
+    env: str, settings: Mapping[str, Any], device: str | torch.device
+) -> NeuralPaintVectorEnv:
     made = gym.make_vec(
         env, num_envs=1, autoreset_mode="SameStep", device=str(devices.resolve(device)), **settings
     )
@@ -411,11 +446,11 @@ def _arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if name.startswith("env_")
     }
-    names = ("agent", "size", "reward", "buffer_size", "batch_size", "gradient_steps", "noise", "augment")
+    names = ("agent", "size", "reward", "buffer_size", "batch_size", "gradient_steps", "noise")
     return {
-        **{name: settings[name] for name in (*names, "seed", "backgrounds")},
-        "canvas": settings["canvas"],
+        **{name: settings[name] for name in (*names, "augment", "seed", "backgrounds")},
+        "canvas": process.pop("canvas"),
         "n_envs": settings["paintings"],
         "update": update,
-        "env_kwargs": {k: v for k, v in process.items() if k not in ("renderer", "canvas")},
+        "env_kwargs": process,
     }

@@ -27,6 +27,7 @@ from ..envs import painting, rewards
 from ..envs.features import Vgg16, load_vgg
 from ..renderers import Paint, bezier
 from ..renderers.neural import load_weights as load_renderer
+from ..renderers.stroke import expand, reduce
 from .attention import reconstruction_loss
 from .critic import Critic
 from .discriminator import Discriminator, discriminator_loss
@@ -37,6 +38,10 @@ MODELS = ("bezier", "neural")
 SOFTNESS = 0.7
 """Half the width in pixels of a stroke's edge in the exact model: a little more than is shown, so
 that the gradient feels what lies beside the stroke."""
+
+RELATIVE = ("psnr", "relative_l2")
+"""Rewards that are shares of an error, and as large at the end of a painting as at its start."""
+TYPICAL_REWARD = 0.1
 
 SMALLEST_SHARE = 3e-3
 SCORE_WEIGHT = 0.1
@@ -110,7 +115,8 @@ class Learner:
         self.config, self.process, self.device = config, process, device
         self.group = group or Group()
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        self.policy = Policy(policy_config).to(device, memory_format=torch.channels_last)
+        self.policy = Policy(policy_config).to(device)
+        nn.utils.convert_conv2d_weight_memory_format(self.policy, torch.channels_last)
         self.reward_name = policy_config.reward
         self.networks = nn.ModuleDict({"policy": self.policy})
         self.critic: Critic | None = None
@@ -143,7 +149,7 @@ class Learner:
     def _reward(self) -> rewards.Reward:
         name = self.reward_name
         if name == "wgan":
-            return rewards.Wgan(self.discriminator_target)
+            return self._wgan
         if name in ("vgg", "masked", "focus", "full") and self.vgg is None:
             self.vgg = load_vgg().to(self.device)
         if name in ("focus", "full"):
@@ -159,6 +165,16 @@ class Learner:
             assert self.vgg is not None
             return rewards.Vgg(self.vgg) if name == "vgg" else rewards.Masked(self.vgg)
         return rewards.find(name)
+
+    def _wgan(self, before: painting.State, after: painting.State) -> Tensor:
+        """The WGAN reward, also of gray canvases."""
+        states = (
+            state._replace(canvas=colours(state.canvas), target=colours(state.target))
+            for state in (before, after)
+        )
+        # Scores have no fixed range: bfloat16 would round away what a step adds to them.
+        with devices.autocast(self.device, torch.float32):
+            return rewards.Wgan(self.discriminator_target)(*states)
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
         rate, parts = self.config.rate, {}
@@ -212,6 +228,8 @@ class Learner:
             follow(self.policy_target, self.policy, self.config.tau)
         if self.discriminator is not None:
             follow(self.discriminator_target, self.discriminator, self.config.tau)
+        # The statistics of batch norm are of the pictures that each process saw.
+        self.group.average([b for b in self.networks.buffers() if b.is_floating_point()])
         return figures
 
     def _update_attention(self, state: painting.State) -> float:
@@ -252,6 +270,9 @@ class Learner:
         if self.critic is not None:
             worth = reward + self._discount(after) * self._value(self.critic, after)
         loss = -worth.mean()
+        if self.reward_name not in RELATIVE:
+            # Brought to the size of a relative reward, or the scores' loss would outweigh it.
+            loss = loss * (TYPICAL_REWARD / reward.detach().abs().mean().clamp(min=1e-8))
         figures = {"actor_loss": loss.item(), "reward": reward.mean().item()}
         if decision.scores is not None:
             truth = self._log_rewards(state, decision.strokes.detach())
@@ -284,9 +305,9 @@ class Learner:
         return value
 
     def _discount(self, after: painting.State) -> Tensor:
-        """gamma ** K, and 0 after the last bundle, (B,)."""
+        """gamma ** K for the K strokes that led there, and 0 after the last bundle, (B,)."""
         ended = painting.terminated(after, self.process) | painting.truncated(after, self.process)
-        return self.config.gamma**self.process.bundle * (~ended).float()
+        return self.config.gamma ** after.bundle.shape[1] * (~ended).float()
 
     @torch.no_grad()
     def _log_rewards(self, state: painting.State, strokes: Tensor) -> Tensor:
@@ -294,7 +315,9 @@ class Learner:
 
         Strokes that did harm count as a small share of the bundle's best one.
         """
-        before, after = along(state, strokes, self.model)
+        form, colour = self.process.form, self.process.colour
+        painted = expand(reduce(strokes, form), form, colour)
+        before, after = along(state, painted, self.model)
         with devices.autocast(self.device, self.dtype):
             each = painting.reward(before, after, self.reward).view(strokes.shape[:2])
         best = each.max(1, keepdim=True).values.clamp(min=1e-6)
@@ -333,9 +356,7 @@ def along(
     canvases = [state.canvas]
     for k in range(count):
         canvases.append(paint(canvases[-1], strokes[:, k : k + 1]))
-    target, mask = (
-        image.repeat_interleave(count, 0) for image in (state.target, state.mask)
-    )
+    target, mask = (image.repeat_interleave(count, 0) for image in (state.target, state.mask))
     befores = torch.stack(canvases[:-1], 1).flatten(0, 1)  # (B * K, C, H, W)
     afters = torch.stack(canvases[1:], 1).flatten(0, 1)
     numbers = {
@@ -367,8 +388,8 @@ def follow(target: nn.Module, source: nn.Module, tau: float) -> None:
     """
     for old, new in zip(target.parameters(), source.parameters(), strict=True):
         old.lerp_(new, tau)
-    for old, new in zip(target.buffers(), source.buffers(), strict=True):
-        old.copy_(new)
+    for count, counted in zip(target.buffers(), source.buffers(), strict=True):
+        count.copy_(counted)
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

@@ -142,7 +142,7 @@ def work_out(
     report: Report,
     method: str,
 ) -> Drawing:
-    """Grow, renew and polish on a canvas of workable size; the arguments of `optimise`, and
+    """Grow, renew and polish on a canvas of workable size.
 
     Args:
         make: the search: from target (3, H, W), settings and report.
@@ -349,9 +349,7 @@ class Search:
         with `shares` (done before, part of the work) every step is reported.
         """
         wanted = self.milestones()
-        way = descend(
-            self.strokes, self.background, self.target, wanted, steps, softness, last
-        )
+        way = descend(self.strokes, self.background, self.target, wanted, steps, softness, last)
         for step, (self.strokes, error) in enumerate(way):
             if shares is not None:
                 done = shares[0] + shares[1] * (step + 1) / steps

@@ -19,7 +19,9 @@ from ..backend.video import write_video
 from ..renderers.drawing import Drawing
 from ..renderers.replay import canvases, fit_size
 from ..renderers.svg import to_svg
-from .optimise import Image, Report, Settings, optimise
+from .descent import Image
+from .methods import DEFAULT, Method, load_painter
+from .optimise import Report, Settings
 from .sheet import sheet
 
 LONGEST_SIDE = 1024
@@ -63,6 +65,8 @@ def paint_photo(
     *,
     size: int = 128,
     settings: Settings | None = None,
+    method: Method = DEFAULT,
+    weights: Path | None = None,
     source: str = "",
     report: Report = lambda progress: None,
 ) -> dict[str, Any]:
@@ -76,6 +80,8 @@ def paint_photo(
         out: folder, made if absent.
         size: shorter side of the canvas in pixels.
         settings: of the painter.
+        method: "hybrid", "agent" or "optimise", see `methods`.
+        weights: of the agent; None takes the shipped ones.
         source: file name of the photo, kept in strokes.json.
         report: progress of the painter; after it the outputs are written.
 
@@ -84,13 +90,15 @@ def paint_photo(
 
     Raises:
         UnwritableFolderError: found before the painting starts.
-        ValueError: a size or setting out of range.
+        ValueError: a size or setting out of range, or weights that cannot be used.
+        FileNotFoundError: there are no such weights.
     """
     settings = settings or Settings()
+    painter = load_painter(method, weights)
     height, width = canvas_size(photo, size)
     writable_folder(out)
     start = time.perf_counter()
-    drawing = replace(optimise(photo, height, width, settings, report), source=source)
+    drawing = replace(painter(photo, height, width, settings, report), source=source)
     seconds = time.perf_counter() - start
     drawing.save(out / "strokes.json")
     scale = min(1.0, LONGEST_SIDE / max(photo.shape[:2]))
@@ -107,7 +115,7 @@ def paint_photo(
         "peak_memory_bytes": devices.peak_memory_bytes(torch.device("cpu")),
         "seed": settings.seed,
         "method": drawing.method,
-        "finish": settings.finish,
+        "finish": drawing.extra["finish"],
         "canvas": {"height": height, "width": width},
         "interrupted": drawing.extra["interrupted"],
         "versions": versions(),

@@ -261,16 +261,15 @@ def load_policy(path: Path | None = None) -> Policy:
     source = path or Path(str(resources.files(__package__) / "weights" / WEIGHTS))
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no weights of a painter; train it first")
-    policy = load_weights(source, lambda meta: Policy(parse_config(meta, source)), MAX_BYTES)
+    policy = load_weights(source, lambda meta: Policy(parse_config(meta)), MAX_BYTES)
     return policy.eval().requires_grad_(False)
 
 
-def parse_config(meta: dict[str, str], source: Path) -> PolicyConfig:
+def parse_config(meta: dict[str, str]) -> PolicyConfig:
     """The configuration in a file's metadata.
 
     Args:
         meta: the metadata.
-        source: named in errors.
 
     Returns:
         The checked configuration.
@@ -285,7 +284,7 @@ def parse_config(meta: dict[str, str], source: Path) -> PolicyConfig:
             raise ValueError(f"its fields must be {', '.join(sorted(names))}")
         return PolicyConfig(**given)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: holds no configuration of a painter ({error})") from None
+        raise ValueError(f"holds no configuration of a painter ({error})") from None
 
 
 def agent_names() -> tuple[AgentName, ...]:

@@ -67,6 +67,7 @@ class ProposalActor(nn.Module):
         self.fine_up = _Block(width)
         self.head = nn.Conv2d(width, STROKE_SIZE + 1, 1)
         nn.init.normal_(self.head.weight, std=0.02)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
     def forward(self, canvas: Tensor, target: Tensor, focus: Tensor | None = None) -> Proposals:
@@ -180,7 +181,8 @@ def _inside(strokes: Tensor, points: Tensor) -> Tensor:
     t = ((gap * way).sum(-1) / ((way * way).sum(-1) + 1e-6)).clamp(0, 1)
     distance = (gap - t[..., None] * way).norm(dim=-1)
     radius = 0.25 * (strokes[..., 6] + t * (strokes[..., 8] - strokes[..., 6])) + 0.5 / GRID
-    return (1.5 - distance / radius).clamp(0, 1)
+    cover: Tensor = (1.5 - distance / radius).clamp(0, 1)
+    return cover
 
 
 def gather(strokes: Tensor, indices: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ class Rollout:
         self.process, self.paint, self.source = process, paint, source
         self.count, self.device = count, device
         self.rng = np.random.default_rng(seed)
-        self._empty = [replace(process, background=name) for name in backgrounds] or [process]
+        names = [cast(painting.Background, name) for name in backgrounds]  # the process checks them
+        self._empty = [replace(process, background=name) for name in names] or [process]
         self._begun = 0
         self.state = self._fresh(count)
 

@@ -6,31 +6,34 @@ table of held-out figures and TensorBoard logs. The same command goes on where i
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from ..backend.checkpoints import Checkpoints
-from ..backend.files import writable_folder, write_json
+from ..backend import device as devices
+from ..backend.checkpoints import Checkpoint, Checkpoints, read, same_settings
+from ..backend.files import MediaError, read_json, writable_folder, write_json
 from ..backend.media import write_image
-from ..envs import targets
+from ..envs import painting, targets
 from ..envs.datasets import image_files, split
-from . import agent as painter
 from .ddpg import ModelBasedDDPG
 from .learner import UpdateConfig
-from .policy import save_policy
+from .policy import colours, save_policy
 from .sheet import sheet
 
 COUNTS = (50, 100, 200, 400)
 SHOWN, MEASURED = 8, 64
 BEST = "painter.safetensors"
 FIGURES = "held_out.json"
+MAX_FIGURES_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,8 @@ def train(
         report: called as it goes.
 
     Returns:
-        {"weights": path of the best policy, "steps", "updates", "held_out": figures}.
+        {"weights": path of the best policy, "steps", "updates", "held_out": figures, "best": their
+        highest mean}.
 
     Raises:
         ValueError: no readable picture, too few of them, or a run with other settings in `out`
@@ -132,12 +136,12 @@ def train(
     kept: list[Path] = []
     for folder in folders:
         files = image_files(folder)
-        trained, held = split(files, settings.held_out)
-        if not trained:
+        if len(files) <= settings.held_out:
             raise ValueError(
                 f"{folder}: {len(files)} pictures are too few to hold {settings.held_out} out; "
-                "lower --held-out"
+                "lower held_out"
             )
+        trained, held = split(files, settings.held_out)
         seen += trained
         some = max(1, MEASURED // len(folders))
         kept += held[:: max(1, len(held) // some)][:some]
@@ -160,8 +164,10 @@ def train(
         device=device,
         tensorboard_log=str(out / "tensorboard"),
     )
+    if not agent.group.leads:
+        agent.tensorboard_log = None
     checkpoints = Checkpoints(out, agent.group.rank)
-    saved = checkpoints.newest()
+    saved = _newest(checkpoints, agent)
     if saved is not None:
         agent.restore(saved, out)
     keeper = _Keeper(agent, checkpoints, settings, _held_out(kept, agent), out, report)
@@ -170,6 +176,7 @@ def train(
         agent.learn(left, callback=keeper, reset_num_timesteps=False, tb_log_name="painter")
         keeper.save()
     keeper.measure()
+    agent.group.wait()
     return {
         "weights": str(out / BEST),
         "steps": agent.num_timesteps,
@@ -179,16 +186,39 @@ def train(
     }
 
 
+def _newest(checkpoints: Checkpoints, agent: ModelBasedDDPG) -> Checkpoint | None:
+    """The newest checkpoint that every process has: a kill may fall between their saves."""
+    group, saved = agent.group, checkpoints.newest()
+    if group.size == 1:
+        return saved
+    steps = torch.zeros(group.size, dtype=torch.float64, device=agent.device)
+    steps[group.rank] = -1 if saved is None else saved.step
+    group.average([steps])
+    common = round(steps.min().item() * group.size)
+    if saved is None or saved.step == common:
+        return saved
+    same_settings(saved.facts["settings"], agent.settings(), checkpoints.folder)
+    older = [path for path in checkpoints.paths() if int(path.stem.rsplit("-", 1)[1]) == common]
+    if common >= 0 and not older:
+        raise ValueError(f"{checkpoints.folder}: the processes have no checkpoint in common")
+    return read(older[0]) if older else None
+
+
 def _held_out(files: Sequence[Path], agent: ModelBasedDDPG) -> Tensor:
-    canvas = agent.painting_env.source.canvas
-    source = targets.Images(list(files), canvas)
-    pictures = [source.pick(i) for i in range(len(source)) if str(source.items[i]) not in source.skipped]
+    pictures = []
+    for file in files:
+        try:
+            pictures.append(targets.load(file, agent.painting_env.source.canvas))
+        except MediaError as error:
+            warnings.warn(f"left out of the held-out pictures: {error}", stacklevel=2)
+    if not pictures:
+        raise MediaError("none of the held-out pictures is readable")
     return targets.stack(pictures, agent.device)[0]
 
 
 def as_pictures(images: Tensor) -> list[NDArray[np.float32]]:
-    """(B, 3, H, W) tensors as B arrays (H, W, 3)."""
-    return list(images.permute(0, 2, 3, 1).float().cpu().numpy())
+    """(B, 1 or 3, H, W) tensors as B arrays (H, W, 3)."""
+    return list(colours(images).permute(0, 2, 3, 1).float().cpu().numpy())
 
 
 class _Keeper(BaseCallback):
@@ -209,7 +239,7 @@ class _Keeper(BaseCallback):
         self.history: list[dict[str, Any]] = []
         self.figures: dict[str, float] = {}
         if (out / FIGURES).exists():
-            rows = json.loads((out / FIGURES).read_text("utf-8"))
+            rows = read_json(out / FIGURES, max_bytes=MAX_FIGURES_BYTES)
             self.history = [row for row in rows if row["updates"] <= agent._n_updates]
         self.saved, self.measured = agent._n_updates, agent._n_updates
 
@@ -218,13 +248,18 @@ class _Keeper(BaseCallback):
         """Highest mean PSNR over all counts that was reached."""
         return max((float(row["mean"]) for row in self.history), default=-math.inf)
 
-    def _on_step(self) -> bool:
+    def _on_rollout_start(self) -> None:
+        # Between an update and the next step: a run that goes on begins with a step of its own.
         updates = self.agent._n_updates
         if updates - self.measured >= self.settings.evaluate_every:
             self.measure()
+            for n, value in self.figures.items():
+                self.logger.record(f"held_out/psnr_{n}", value)
         if updates - self.saved >= self.settings.save_every:
             self.save()
-        self.report(Progress(self.agent.num_timesteps, updates, self.figures))
+
+    def _on_step(self) -> bool:
+        self.report(Progress(self.agent.num_timesteps, self.agent._n_updates, self.figures))
         return True
 
     def save(self) -> None:
@@ -233,6 +268,25 @@ class _Keeper(BaseCallback):
         self.checkpoints.save(self.agent.num_timesteps, tensors, facts)
         self.saved = self.agent._n_updates
 
+    @torch.no_grad()
+    def _paint(self) -> dict[int, painting.State]:
+        """The held-out pictures on paper of their mean colour, by the number of strokes."""
+        agent, learner, pictures = self.agent, self.agent.learner, self.pictures
+        process = replace(
+            agent.painting_env.config, background="mean", budget=max(COUNTS), similarity=None
+        )
+        state = painting.initial(pictures, torch.ones_like(pictures[:, :1]), process)
+        painted: dict[int, painting.State] = {}
+        for count in range(process.bundle, max(COUNTS) + 1, process.bundle):
+            step = painting.observation(state, process)["step"]
+            with devices.autocast(agent.device, learner.dtype):
+                strokes = learner.policy(state.canvas, state.target, step).strokes
+            action = learner.policy.act(strokes, min(process.size))
+            state = painting.transition(state, action, process, agent.painting_env.paint)
+            if count in COUNTS:
+                painted[count] = state
+        return painted
+
     def measure(self) -> None:
         """Paint the held-out pictures; keep the policy if it is the best so far."""
         self.measured = self.agent._n_updates
@@ -240,21 +294,20 @@ class _Keeper(BaseCallback):
             return
         policy, pictures = self.agent.learner.policy, self.pictures
         policy.eval()
-        paper = pictures.mean((2, 3), keepdim=True).expand_as(pictures).contiguous()
-        painted = painter.paint_batch(
-            policy, pictures, paper, max(COUNTS), counts=COUNTS, dtype=self.agent.learner.dtype
-        )
-        errors = {n: (at - pictures).square().mean((1, 2, 3)) for n, at in painted.at.items()}
-        self.figures = {str(n): float(-10 * e.log10().mean()) for n, e in errors.items()}
+        painted = self._paint()
+        self.figures = {
+            str(n): float(-10 * state.distance.clamp(min=1e-8).log10().mean())
+            for n, state in painted.items()
+        }
         mean = sum(self.figures.values()) / len(self.figures)
         row = {"steps": self.agent.num_timesteps, "updates": self.agent._n_updates, "mean": mean}
-        if mean > self.best:
+        if mean > self.best or not (self.out / BEST).exists():
             facts = {"steps": str(row["steps"]), "settings": json.dumps(asdict(self.settings))}
             save_policy(policy, self.out / BEST, facts)
+        self.history = [old for old in self.history if old["updates"] < row["updates"]]
         self.history.append({**row, **self.figures})
         write_json(self.out / FIGURES, self.history)
-        columns = [as_pictures(shown[:SHOWN]) for shown in (pictures, *painted.at.values())]
+        canvases = [state.canvas for state in painted.values()]
+        columns = [as_pictures(shown[:SHOWN]) for shown in (pictures, *canvases)]
         titles = ["target", *(f"{n} strokes, {self.figures[str(n)]:.1f} dB" for n in COUNTS)]
         write_image(self.out / "samples.png", sheet(columns, titles, 128))
-        for n, value in self.figures.items():
-            self.agent.logger.record(f"held_out/psnr_{n}", value)

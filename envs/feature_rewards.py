@@ -23,6 +23,9 @@ from .recent import Recent
 if TYPE_CHECKING:
     from .painting import State
 
+VGG_WEIGHT = 0.02
+"""Of L_vgg in R_m, see `Masked`."""
+
 LEAST_SIDE = 8
 """Pixels a side that VGG needs up to layer 17, behind three pools; smaller images are enlarged."""
 
@@ -141,8 +144,10 @@ class Masked:
         layer: layer of both the mask and L_vgg.
         mask: weigh the pixels; False weighs all alike.
         features: add L_vgg.
-        weight: of L_vgg; 1 in Eq 6.4. Squared features have no natural scale, so the right balance
-            of the two terms depends on the network.
+        weight: of L_vgg. Reading: Eq 6.4 adds it with weight 1, but squared features have no
+            natural scale. Those of layer 17 change a hundred times as much as the pixels, so that
+            R_m would be the VGG reward alone, which Sec 6.3.3.2 calls unsatisfactory. The default
+            brings both terms to one size.
     """
 
     def __init__(
@@ -152,7 +157,7 @@ class Masked:
         layer: int = 17,
         mask: bool = True,
         features: bool = True,
-        weight: float = 1.0,
+        weight: float = VGG_WEIGHT,
     ) -> None:
         self.limit = _checked(limit)
         self.mask = FeatureMask(vgg, layer) if mask else None
@@ -175,16 +180,19 @@ class Masked:
 class Focus:
     """The focus reward R_focus (Eq 6.6, 6.7): strokes on the subject earn more.
 
-    The strokes of the step are painted onto the focused image of the canvas before it,
-    blend = a_c + (1 - a_r) C_focus(t). If they lie on the subject, that comes closer to the focused
-    image of the canvas after it than C_focus(t) itself is:
+    The strokes of the step are painted onto the focused image of the canvas before it. If they lie
+    on the subject, that comes close to the focused image of the canvas after it; paint beside the
+    subject is missing there:
 
-        R_focus(t) = mean[ min(|C_focus(t) - C_focus(t+1)|, lambda) * f_mask
-                           - min(|blend(C_focus(t), a_t) - C_focus(t+1)|, lambda) * f_mask ]
+        L_focus(t) = min(|blend(C_focus(t), a_t) - C_focus(t+1)|, lambda) * f_mask,
+        blend(C, a) = a_c + (1 - a_r) C,        R_focus(t) = -mean[L_focus(t)]
 
-    Reading: as printed, Eq 6.7 subtracts L_focus(t+1), which needs the action after this one, while
-    a reward must be known when its step is taken. So what is subtracted from is the same distance
-    without the strokes of the step. "max" in Eq 6.7 is a misprint of "mean", as in Eq 6.5.
+    Reading: as printed, Eq 6.7 is the drop from L_focus(t) to L_focus(t+1), and "max" a misprint of
+    "mean". The second loss hangs on the action after this one, while a reward must be known when
+    its step is taken; what an action can do about the sum of these drops is to make its own
+    L_focus small, which is what the text asks of it. Measuring the drop from the distance without
+    the strokes, |C_focus(t) - C_focus(t+1)|, was tried: it pays for any change of the subject, also
+    for the worse, and agents learned just that.
 
     A canvas that is not square is squeezed into the focused image, and strokes with it, save that
     their ends stay round.
@@ -220,11 +228,10 @@ class Focus:
         height, width = old.shape[2:]
         strokes = rescale(after.bundle, min(after.canvas.shape[2:]), min(height, width))
         blend = self.paint(old, strokes)
-        drop = clipped_difference(old, new, self.limit)
-        drop = drop - clipped_difference(blend, new, self.limit)
+        loss = clipped_difference(blend, new, self.limit)
         if self.mask is not None:
-            drop = drop * self.mask(after.target, height, width)
-        return image_mean(drop)
+            loss = loss * self.mask(after.target, height, width)
+        return -image_mean(loss)
 
     def image(self, canvas: Tensor) -> Tensor:
         """C_focus of each canvas.

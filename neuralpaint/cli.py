@@ -1,15 +1,18 @@
-"""The command `neuralpaint`: paint, render, envs, doctor."""
+"""The command `neuralpaint`: paint, render, train, evaluate, envs, doctor."""
 
 import json
 import math
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from .cli_painter import evaluate, train
+from .cli_shared import JsonOption, console, fail, report
 
 app = typer.Typer(
     help="Paint real photos with Bézier strokes.",
@@ -17,7 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_console = Console(stderr=True)
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="evaluate")
 
 
 class Finish(str, Enum):
@@ -35,9 +39,12 @@ class Background(str, Enum):
     mean = "mean"
 
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one machine-readable line on standard output.")
-]
+class Method(str, Enum):
+    """How the strokes are found."""
+
+    hybrid = "hybrid"
+    agent = "agent"
+    optimise = "optimise"
 
 
 @app.command()
@@ -48,6 +55,16 @@ def paint(
     demo: Annotated[
         bool, typer.Option("--demo", help="Paint the portrait that ships with scikit-image.")
     ] = False,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="hybrid: the agent proposes, the gradient refines; agent: the trained agent "
+            "alone, in seconds; optimise: search without any training."
+        ),
+    ] = Method.hybrid,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the agent. [default: the shipped ones]")
+    ] = None,
     strokes: Annotated[int, typer.Option(help="Exact number of strokes.")] = 400,
     size: Annotated[int, typer.Option(help="Shorter side of the canvas in pixels.")] = 128,
     out: Annotated[
@@ -69,12 +86,13 @@ def paint(
     Ctrl-C ends the painting early and keeps what was painted.
     """
     from .agents import optimise
+    from .agents.methods import load_painter
     from .agents.paint import canvas_size, paint_photo
     from .backend.files import writable_folder
     from .backend.media import read_image
 
     if (photo is None) != demo:
-        _fail("give one photo to paint, or --demo")
+        fail("give one photo to paint, or --demo")
     try:
         settings = optimise.Settings(
             strokes=strokes,
@@ -86,19 +104,20 @@ def paint(
         image = _demo_photo() if photo is None else read_image(photo)
         height, width = canvas_size(image, size)
         name = "demo" if photo is None else photo.stem
+        load_painter(method.value, weights)  # whatever is wrong with them is said now
         folder = writable_folder(out or Path("out") / name)
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    _console.print(
+        fail(str(error))
+    console.print(
         f"{'the demo portrait' if photo is None else photo.name}: {strokes} strokes on a canvas "
-        f"of {width} x {height} pixels, finish {settings.finish}"
+        f"of {width} x {height} pixels, method {method.value}, finish {settings.finish}"
     )
-    if min(height, width) > optimise.WORKING_SIDE:
-        _console.print(
+    if method is not Method.agent and min(height, width) > optimise.WORKING_SIDE:
+        console.print(
             f"note: strokes are worked out on a canvas of {optimise.WORKING_SIDE} pixels and "
             f"then painted at {size}"
         )
-    with _console.status("preparing the kernels: half a minute on the first use, then a second"):
+    with console.status("preparing the kernels: half a minute on the first use, then a second"):
         optimise.prepare()
     bar = Progress(
         TextColumn("{task.fields[stage]:>7}"),
@@ -106,7 +125,7 @@ def paint(
         TextColumn("{task.fields[done]} strokes, {task.fields[psnr]:.2f} dB"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=_console,
+        console=console,
         transient=as_json,
     )
     with bar:
@@ -127,15 +146,17 @@ def paint(
                 folder,
                 size=size,
                 settings=settings,
+                method=method.value,
+                weights=weights,
                 source="astronaut.png" if photo is None else photo.name,
                 report=show,
             )
         except (ValueError, OSError) as error:
             bar.stop()
-            _fail(str(error))
+            fail(str(error))
     if figures["interrupted"]:
-        _console.print(f"stopped early: kept the {figures['strokes']} strokes painted so far")
-    _report(as_json, {"out": str(folder), **figures}, f"{folder}: {_summary(figures)}")
+        console.print(f"stopped early: kept the {figures['strokes']} strokes painted so far")
+    report(as_json, {"out": str(folder), **figures}, f"{folder}: {_summary(figures)}")
 
 
 @app.command()
@@ -163,9 +184,9 @@ def render(
         writable_folder(out.parent)
         painting.render(drawing, out, height, width)
     except (ValueError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
     facts = {"out": str(out), "strokes": len(drawing), "height": height, "width": width}
-    _report(as_json, facts, f"{out}: {len(drawing)} strokes at {width} x {height}")
+    report(as_json, facts, f"{out}: {len(drawing)} strokes at {width} x {height}")
 
 
 @app.command()
@@ -185,20 +206,26 @@ def envs(as_json: JsonOption = False) -> None:
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Show devices, versions and the weights that are found."""
+    from .agents.attention import load_attention
     from .agents.paint import versions
+    from .agents.policy import load_policy
     from .backend import device
+    from .envs.features import load_vgg
     from .renderers.neural import load_weights
 
-    try:
-        network = load_weights()
-        found = f"{sum(p.numel() for p in network.parameters())} parameters"
-    except (FileNotFoundError, ValueError) as error:
-        found = f"not usable: {error}"
-    facts: dict[str, Any] = {
-        **device.describe(),
-        "versions": versions(),
-        "weights": {"renderers/neural": found},
-    }
+    found = {}
+    for name, load in (
+        ("renderers/neural", load_weights),
+        ("envs/vgg", load_vgg),
+        ("agents/attention", load_attention),
+        ("agents/painter", load_policy),
+    ):
+        try:
+            network = load()
+            found[name] = f"{sum(p.numel() for p in network.parameters())} parameters"
+        except (FileNotFoundError, ValueError) as error:
+            found[name] = f"not usable: {error}"
+    facts: dict[str, Any] = {**device.describe(), "versions": versions(), "weights": found}
     if as_json:
         print(json.dumps(facts))
         return
@@ -231,14 +258,3 @@ def _demo_photo() -> Any:
 def _summary(figures: dict[str, Any]) -> str:
     parts = [f"{at['psnr']:.1f} dB after {count}" for count, at in figures["at"].items()]
     return f"{', '.join(parts)} strokes; {figures['seconds']:.0f} s"
-
-
-def _report(as_json: bool, facts: dict[str, Any], text: str) -> None:
-    print(json.dumps(facts) if as_json else text)
-
-
-def _fail(message: str) -> NoReturn:
-    _console.print(
-        f"neuralpaint: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(2)

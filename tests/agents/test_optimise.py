@@ -6,22 +6,19 @@ import pytest
 import torch
 from skimage import data
 
+from neuralpaint.agents.descent import Image
 from neuralpaint.agents.optimise import (
     BACKGROUNDS,
     FINISHES,
     Background,
     Finish,
-    Image,
     Progress,
     Settings,
     optimise,
-    process_gradient,
 )
 from neuralpaint.backend.media import as_image, resize
-from neuralpaint.renderers import bezier
 from neuralpaint.renderers.drawing import Drawing
 from neuralpaint.renderers.replay import canvases
-from neuralpaint.renderers.stroke import random_strokes
 
 SKETCH = Settings(strokes=30, effort=0.2)
 
@@ -120,28 +117,3 @@ def test_background(portrait: Image, background: Background) -> None:
 def test_settings_out_of_range_are_named(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         Settings(**{field: value})  # type: ignore[arg-type]
-
-
-def test_process_gradient_equals_autograd_through_the_renderer() -> None:
-    generator = torch.Generator().manual_seed(0)
-    strokes = random_strokes(6, generator)
-    target = torch.rand(3, 40, 24, generator=generator)
-    background = torch.rand(3, 40, 24, generator=generator)
-    weights = np.array([0, 0.5, 0, 0, 2, 1], np.float32)
-
-    leaf = strokes.clone().requires_grad_()
-    canvas, loss, expected = background[None], torch.zeros(()), np.zeros(6)
-    for k in range(6):
-        canvas = bezier.paint(canvas, leaf[None, k : k + 1])
-        error = (canvas[0] - target).square().sum()
-        loss = loss + float(weights[k]) * error
-        expected[k] = float(error.detach()) if weights[k] else 0
-    loss.backward()
-    assert leaf.grad is not None
-
-    errors, gradient = process_gradient(
-        strokes, background.numpy(), target.numpy(), weights, softness=0.5
-    )
-    np.testing.assert_allclose(errors, expected, rtol=1e-4)
-    scale = float(leaf.grad.abs().max())
-    np.testing.assert_allclose(gradient.numpy(), leaf.grad.numpy(), atol=1e-4 * scale)

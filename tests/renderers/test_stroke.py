@@ -21,6 +21,7 @@ from neuralpaint.renderers.stroke import (
     expand,
     from_learning_to_paint,
     random_strokes,
+    reduce,
     rescale,
     to_learning_to_paint,
     to_pixels,
@@ -80,6 +81,43 @@ def test_a_form_refuses_the_wrong_number_of_entries(form: Form) -> None:
 def test_an_unknown_form_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'pencil' is unknown; known: colour, gray, opaque"):
         expand(torch.zeros(13), "pencil")  # type: ignore[arg-type]
+
+
+def test_reducing_by_hand() -> None:
+    full = torch.arange(13.0) / 13
+    assert torch.equal(reduce(full, "colour"), full)
+    gray = reduce(full, "gray")
+    assert torch.equal(gray[:10], full[:10])
+    assert gray[10:].tolist() == pytest.approx([11 / 13])  # the mean of 10, 11 and 12 / 13
+    assert torch.equal(reduce(full, "opaque"), full[[0, 1, 2, 3, 4, 5, 6, 8]])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reducing_undoes_expanding(form: Form) -> None:
+    action = torch.rand(2, 3, FORMS[form], generator=torch.Generator().manual_seed(0))
+    full = expand(action, form, (0.25, 0.5, 0.75))
+    torch.testing.assert_close(reduce(full, form), action)
+    torch.testing.assert_close(expand(reduce(full, form), form, (0.25, 0.5, 0.75)), full)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reducing_passes_the_gradient_on(form: Form) -> None:
+    strokes = torch.rand(4, 13, dtype=torch.float64, requires_grad=True)
+    reduced = reduce(strokes, form)
+    assert reduced.shape == (4, FORMS[form])
+    reduced.sum().backward()
+    assert strokes.grad is not None
+    dropped = [7, 9, 10, 11, 12] if form == "opaque" else []
+    shares = torch.ones(13, dtype=torch.float64)
+    shares[dropped] = 0
+    if form == "gray":
+        shares[10:] = 1 / 3
+    torch.testing.assert_close(strokes.grad, shares.expand(4, 13))
+
+
+def test_reducing_to_an_unknown_form_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'pencil' is unknown; known: colour, gray, opaque"):
+        reduce(torch.zeros(13), "pencil")  # type: ignore[arg-type]
 
 
 # --- pixel geometry ---

@@ -1,0 +1,111 @@
+"""Full reward against plain L1 at equal updates: foreground PSNR on held-out faces (Fig 6.11).
+
+Same networks, pictures, seeds and numbers of updates; only the reward differs. Prints one
+`name value unit` a line: the figures of every run, then the paired differences with their 95 %
+intervals, over pictures and over seeds.
+
+    python benchmarks/reward_ablation.py UTKFace/ --out runs/ablation --updates 300
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from neuralpaint.agents.agent import paint_batch
+from neuralpaint.agents.ddpg import ModelBasedDDPG
+from neuralpaint.agents.learner import UpdateConfig
+from neuralpaint.backend.files import writable_folder, write_json
+from neuralpaint.envs import targets
+from neuralpaint.envs.datasets import image_files, split
+
+REWARDS = ("full", "l1")
+COUNTS = (50, 100)
+Figures = dict[str, list[float]]
+
+
+def train(files: list[Path], reward: str, seed: int, options: argparse.Namespace) -> ModelBasedDDPG:
+    """One agent; the attention module is part of both, only the reward differs."""
+    agent = ModelBasedDDPG(
+        "NeuralPaint-v0",
+        agent="attention",
+        reward=reward,
+        targets=files,
+        canvas=64,
+        n_envs=16,
+        batch_size=16,
+        buffer_size=1280,
+        gradient_steps=2,
+        backgrounds=("mean",),
+        seed=seed,
+        update=UpdateConfig(critic=False, proposals=6),
+        env_kwargs={"subject": "face"},
+        device=options.device,
+    )
+    agent.learn(16 * (options.updates // 2 + 1))
+    return agent
+
+
+def measure(agent: ModelBasedDDPG, files: list[Path]) -> Figures:
+    """PSNR of foreground, background and all, per picture, after some strokes."""
+    source = targets.open_source(files, targets.Canvas(3, 64, 64), "face")
+    drawn = [source.pick(i) for i in range(len(files)) if str(files[i]) not in source.skipped]
+    image, mask = targets.stack([one for one in drawn if one.mask.any()], agent.device)
+    policy = agent.learner.policy.eval()
+    paper = image.mean((2, 3), keepdim=True).expand_as(image).contiguous()
+    painted = paint_batch(policy, image, paper, max(COUNTS), counts=COUNTS, dtype=torch.bfloat16)
+    figures: Figures = {}
+    for count, canvas in painted.at.items():
+        error = (canvas - image).square().mean(1, keepdim=True)
+        for name, part in (("foreground", mask), ("background", 1 - mask), ("whole", mask * 0 + 1)):
+            mse = (error * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp(min=1)
+            figures[f"{name}_{count}"] = (-10 * mse.clamp(min=1e-10).log10()).tolist()
+    return figures
+
+
+def interval(values: NDArray[np.float64]) -> str:
+    """Mean and 95 % t interval."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return f"{values.mean():+.3f} +- {half:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("faces", type=Path, help="folder of faces")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    seen, held = split(image_files(options.faces), options.held_out)
+    writable_folder(options.out)
+    results: dict[tuple[str, int], Figures] = {}
+    for seed in range(options.seeds):
+        for reward in REWARDS:
+            path = options.out / f"{reward}-{seed}-{options.updates}.json"
+            if not path.exists():
+                agent = train(seen, reward, seed, options)
+                write_json(path, measure(agent, held))
+                agent.save(options.out / f"{reward}-{seed}")
+            results[reward, seed] = json.loads(path.read_text("utf-8"))
+            for name, values in results[reward, seed].items():
+                print(f"{reward}_{seed}_{name} {np.mean(values):.3f} dB", flush=True)
+    for name in results["full", 0]:
+        by_seed = np.array(
+            [
+                np.subtract(results["full", seed][name], results["l1", seed][name])
+                for seed in range(options.seeds)
+            ]
+        )
+        print(f"full_minus_l1_{name}_over_pictures {interval(by_seed.mean(0))} dB")
+        if options.seeds > 1:
+            print(f"full_minus_l1_{name}_over_seeds {interval(by_seed.mean(1))} dB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The commands `neuralpaint train painter` and `neuralpaint evaluate painter`."""
+
+from dataclasses import replace
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from .cli_shared import JsonOption, console, fail, report
+
+if TYPE_CHECKING:
+    from .agents.descent import Image
+    from .agents.evaluate import Progress as Measured
+    from .agents.methods import Painter
+    from .agents.optimise import Settings
+    from .renderers.drawing import Drawing
+
+train = typer.Typer(help="Train a network.", no_args_is_help=True)
+evaluate = typer.Typer(help="Measure a network over many pictures.", no_args_is_help=True)
+
+
+class Agent(str, Enum):
+    """What is trained."""
+
+    proposals = "proposals"
+    attention = "attention"
+    thesis = "thesis"
+    ltp = "ltp"
+
+
+class Size(str, Enum):
+    """How large its networks are."""
+
+    small = "small"
+    thesis = "thesis"
+
+
+class Model(str, Enum):
+    """What the gradient goes through."""
+
+    bezier = "bezier"
+    neural = "neural"
+
+
+class Precision(str, Enum):
+    """Of the networks' products."""
+
+    bf16 = "bf16"
+    fp32 = "fp32"
+
+
+class Subject(str, Enum):
+    """What the pictures show, for the figures of foreground and background."""
+
+    none = "none"
+    face = "face"
+    object = "object"
+
+
+@train.command("painter")
+def train_painter(
+    targets: Annotated[
+        list[Path], typer.Option(help="Folder of pictures; give it again for more folders.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run; the same command goes on.")],
+    steps: Annotated[
+        int, typer.Option(help="Environment steps, each a bundle on one canvas.")
+    ] = 200_000,
+    agent: Annotated[
+        Agent, typer.Option(help="proposals: ours; thesis: chapter 6; ltp: Learning to Paint.")
+    ] = Agent.proposals,
+    size: Annotated[Size, typer.Option(help="Of the networks.")] = Size.small,
+    env: Annotated[str, typer.Option(help="Id of the environment.")] = "NeuralPaint-v0",
+    reward: Annotated[
+        str, typer.Option(help="psnr, l1, l2, full, ... [default: the agent's own]")
+    ] = "",
+    model: Annotated[
+        Model, typer.Option(help="bezier: the exact rasteriser; neural: H_r.")
+    ] = Model.bezier,
+    critic: Annotated[
+        bool | None,
+        typer.Option(help="Value what comes after. [default: not for agent proposals]"),
+    ] = None,
+    canvas: Annotated[int, typer.Option(help="Side of the canvas in pixels.")] = 64,
+    paintings: Annotated[int, typer.Option(help="Rolled out together.")] = 64,
+    batch: Annotated[int, typer.Option(help="States per update.")] = 64,
+    updates: Annotated[int, typer.Option(help="After each step of the paintings.")] = 4,
+    proposals: Annotated[
+        int, typer.Option(help="Strokes trained in each state, where the agent proposes.")
+    ] = 32,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="First learning rate. [default: 0.003; 0.001 for thesis and ltp]"),
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(help="Pictures of each folder that are never trained on.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.bf16,
+    save_every: Annotated[int, typer.Option(help="Updates between checkpoints.")] = 500,
+    evaluate_every: Annotated[int, typer.Option(help="Updates between held-out figures.")] = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a painter on your pictures.
+
+    The folder of the run holds checkpoints, painter.safetensors (the best on held-out pictures),
+    samples.png, held_out.json and TensorBoard logs. A run that was stopped or killed goes on with
+    the same command. Several processes: torchrun --standalone --nproc_per_node 2 -m neuralpaint
+    train painter ...
+    """
+    try:
+        from .agents import learner as learning
+        from .agents import train as training
+    except ImportError as error:
+        fail(str(error))
+    proposes = agent in (Agent.proposals, Agent.attention)
+    bar = Progress(
+        TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=as_json,
+    )
+    try:
+        settings = training.Settings(
+            steps=steps,
+            env=env,
+            agent=agent.value,
+            size=size.value,
+            reward=reward,
+            canvas=canvas,
+            paintings=paintings,
+            batch=batch,
+            updates=updates,
+            held_out=held_out,
+            noise=0.5 if proposes else 0.05,
+            save_every=save_every,
+            evaluate_every=evaluate_every,
+            seed=seed,
+            update=learning.UpdateConfig(
+                model=model.value,
+                rate=rate or (3e-3 if proposes else 1e-3),
+                critic=agent is not Agent.proposals if critic is None else critic,
+                precision=precision.value,
+                proposals=proposals,
+            ),
+        )
+        with bar:
+            task = bar.add_task("train", total=steps, text="no held-out figures yet")
+
+            def show(progress: training.Progress) -> None:
+                figures = ", ".join(f"{v:.1f} dB at {n}" for n, v in progress.figures.items())
+                bar.update(task, completed=progress.steps, text=figures or "no figures yet")
+
+            result = training.train(targets, out, settings, device=device, report=show)
+    except KeyboardInterrupt:
+        console.print(f"{out}: stopped; the same command goes on from the last checkpoint")
+        raise typer.Exit(130) from None
+    except (ValueError, RuntimeError, FloatingPointError, OSError) as error:
+        fail(str(error))
+    figures = ", ".join(f"{v:.2f} dB after {n}" for n, v in result["held_out"].items())
+    report(as_json, result, f"{result['weights']}: {figures} strokes on held-out pictures")
+
+
+@evaluate.command("painter")
+def evaluate_painter(
+    pictures: Annotated[Path, typer.Argument(help="Folder of pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder of tables and plots.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="hybrid, agent, optimise; several are compared. [default: hybrid]"),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the agent. [default: the shipped ones]")
+    ] = None,
+    held_out: Annotated[
+        int, typer.Option(help="Only the pictures that training held out; 0: all.")
+    ] = 0,
+    limit: Annotated[int, typer.Option(help="At most so many pictures; 0: all.")] = 0,
+    strokes: Annotated[int, typer.Option(help="Of each painting.")] = 400,
+    size: Annotated[int, typer.Option(help="Shorter side of the canvas in pixels.")] = 128,
+    effort: Annotated[float, typer.Option(help="As of `paint`.")] = 1.0,
+    subject: Annotated[
+        Subject, typer.Option(help="What the pictures show: masks, and faces are looked for.")
+    ] = Subject.none,
+    seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Paint a folder of pictures and measure: PSNR, SSIM, L2, faces found, thickness, seconds.
+
+    Figures by number of strokes, of the whole, the subject and the background, with 95 %
+    intervals, as CSV, JSON and plots. A run that was stopped goes on with the same command.
+    """
+    from .agents import evaluate as measuring
+    from .agents import optimise, plots
+    from .agents.detect import load_detector
+    from .agents.methods import load_painter
+    from .backend.files import writable_folder
+    from .envs.datasets import image_files, split
+
+    names = method or ["hybrid"]
+    try:
+        files = image_files(pictures)
+        if held_out:
+            files = split(files, held_out)[1]
+        if limit:
+            files = files[:: max(1, len(files) // limit)][:limit]
+        settings = optimise.Settings(strokes=strokes, effort=effort, seed=seed)
+        painters = {name: load_painter(name, weights) for name in names}
+        detector = load_detector() if subject is Subject.face else None
+        writable_folder(out)
+        optimise.prepare()
+        summaries = []
+        with Progress(console=console, transient=as_json) as bar:
+            for name, painter in painters.items():
+                task = bar.add_task(name, total=len(files))
+
+                title = name if name == "agent" else f"{name} effort {effort:g}"
+                summaries.append(
+                    measuring.evaluate(
+                        partial(_paint, painter, settings),
+                        files,
+                        out / name,
+                        name=title,
+                        size=size,
+                        strokes=strokes,
+                        masks=MASKS[subject],
+                        detector=detector,
+                        seed=seed,
+                        report=partial(_show, bar, task),
+                    )
+                )
+        text = measuring.compare(summaries, out) if len(names) > 1 else plots.table(summaries)
+    except (ValueError, ImportError, OSError) as error:
+        fail(str(error))
+    report(
+        as_json,
+        {s.configuration.method: s.to_json() for s in summaries},
+        f"{text}\n{out}: tables and plots",
+    )
+
+
+def _paint(
+    painter: "Painter",
+    settings: "Settings",
+    photo: "Image",
+    height: int,
+    width: int,
+    strokes: int,
+    seed: int,
+) -> "Drawing":
+    return painter(photo, height, width, replace(settings, strokes=strokes, seed=seed), _silent)
+
+
+def _silent(progress: object) -> None:
+    """Report nothing."""
+
+
+def _show(bar: Progress, task: TaskID, progress: "Measured") -> None:
+    bar.update(task, completed=progress.done)
+
+
+def face_masks(path: Path, image: "Image") -> "Image":
+    """Masks of faces, cut once and kept on disk."""
+    from .envs.subjects import cached_mask
+
+    return cached_mask(path, "face", image=image)
+
+
+def object_masks(path: Path, image: "Image") -> "Image":
+    """Masks of whatever stands in the middle, cut once and kept on disk."""
+    from .envs.subjects import cached_mask
+
+    return cached_mask(path, "object", image=image)
+
+
+MASKS = {Subject.none: None, Subject.face: face_masks, Subject.object: object_masks}
