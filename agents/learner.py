@@ -43,6 +43,10 @@ RELATIVE = ("psnr", "relative_l2")
 """Rewards that are shares of an error, and as large at the end of a painting as at its start."""
 TYPICAL_REWARD = 0.1
 
+SMALLEST_BF16 = 32
+"""Side in pixels below which the ResNets end in convolutions of single pixels, whose bfloat16
+gradients oneDNN gets wrong (infinite): those canvases are learned from in full precision."""
+
 SMALLEST_SHARE = 3e-3
 SCORE_WEIGHT = 0.1
 ATTENTION_RATE = 2e-4  # Sec 6.4.1
@@ -115,6 +119,8 @@ class Learner:
         self.config, self.process, self.device = config, process, device
         self.group = group or Group()
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        if min(*process.size, policy_config.widths.view) < SMALLEST_BF16:
+            self.dtype = torch.float32
         self.policy = Policy(policy_config).to(device)
         nn.utils.convert_conv2d_weight_memory_format(self.policy, torch.channels_last)
         self.reward_name = policy_config.reward

@@ -353,7 +353,7 @@ def test_what_is_not_finite_stops_before_the_weights_are_spoiled(
 def test_an_update_names_the_network_that_fails() -> None:
     learner = make(agent="proposals")
     learner.reward = gains(math.nan)
-    with pytest.raises(FloatingPointError, match="^critic: loss nan"):
+    with pytest.raises(FloatingPointError, match=r"^critic: loss nan"):
         learner.update(states(learner.process))
 
 
@@ -377,7 +377,9 @@ def test_gradients_are_averaged_over_the_processes() -> None:
         learner.optimisers["actor"] = torch.optim.SGD(parameters, 1e-3)
         before = [weight.detach().clone() for weight in parameters]
         learner.update(states(learner.process))
-        steps.append(torch.cat([(a - b).flatten() for a, b in zip(parameters, before, strict=True)]))
+        steps.append(
+            torch.cat([(a - b).flatten() for a, b in zip(parameters, before, strict=True)])
+        )
     torch.testing.assert_close(steps[1], steps[0] / 2, rtol=1e-2, atol=1e-6)
 
 
@@ -401,6 +403,13 @@ def test_gradients_are_averaged_over_the_processes() -> None:
 def test_bad_settings_are_named(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         UpdateConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_tiny_canvases_are_learned_from_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(policies.SIZES, "small", Widths(proposals=8, resnet=4, view=64))
+    for side, dtype in ((16, torch.float32), (32, torch.bfloat16)):
+        config = painting.Config(canvas=side, bundle=2, budget=20)
+        assert make(config=config, precision="bf16").dtype is dtype
 
 
 def test_policies_keep_their_channels_last() -> None:

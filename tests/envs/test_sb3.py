@@ -79,6 +79,19 @@ def test_equals_the_vectorisation_of_stable_baselines(similarity: float | None) 
     assert ends > 3
 
 
+def test_actions_may_be_left_as_strokes() -> None:
+    envs = [NeuralPaintVectorEnv(3, canvas=8, bundle=2, autoreset_mode="SameStep") for _ in "ab"]
+    scaled, plain = StableBaselinesVecEnv(envs[0]), StableBaselinesVecEnv(envs[1], rescale=False)
+    assert scaled.action_space == gym.spaces.Box(-1, 1, (26,), np.float32)
+    assert plain.action_space == envs[1].single_action_space
+    scaled.seed(4)
+    plain.seed(4)
+    assert_same(scaled.reset(), plain.reset())
+    strokes = np.random.default_rng(0).integers(0, 65, (3, 26)) / np.float32(64)
+    for one, other in zip(scaled.step(2 * strokes - 1), plain.step(strokes), strict=True):
+        assert_same(one, other)
+
+
 def test_the_end_of_an_episode() -> None:
     envs = make(budget=2)
     envs.seed(0)

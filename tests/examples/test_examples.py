@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from neuralpaint.agents import policy
 from neuralpaint.backend import media
 
 ROOT = Path(__file__).parents[2]
@@ -65,3 +67,23 @@ def test_train_sb3_refuses_a_canvas_that_its_network_cannot_see(
     with pytest.raises(SystemExit):
         run_here(monkeypatch, "train_sb3.py", "--size", 16)
     assert "--size must be at least 36" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("photo", [False, True])
+def test_train_painter(
+    photo: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(policy.SIZES, "small", policy.Widths(proposals=8, resnet=4, view=16))
+    out = tmp_path / "painter"
+    options = ["--steps", 42, "--size", 16, "--strokes", 7, "--paintings", 2, "--out", out]
+    if photo:
+        picture = np.random.default_rng(0).random((20, 30, 3)).astype(np.float32)
+        media.write_image(tmp_path / "photo.png", picture)
+        options += ["--photo", tmp_path / "photo.png", "--targets", tmp_path / "photo.png"]
+    run_here(monkeypatch, "train_painter.py", *options)
+    *steps, last = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in steps] == ["20 steps", "40 steps"]
+    assert last.startswith(f"{out / 'picture.png'}: ")
+    assert last.endswith("dB after 7 strokes")
+    assert media.read_image(out / "picture.png").shape == (16, 16, 3)
+    assert (out / "painter.safetensors").exists()
