@@ -8,18 +8,20 @@ import argparse
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ..backend import device as devices
-from ..backend.files import writable_folder
-from ..envs import painting, targets
+from ..backend.files import MediaError, writable_folder
+from ..envs import painting, subjects, targets
 from ..envs.datasets import image_files, split
 from ..renderers import get
+from .agent import paint_batch
 from .attention import Attention, build_attention, reconstruction_loss, save_attention
 from .learner import ATTENTION_RATE
 from .policy import Policy, load_policy
@@ -27,6 +29,8 @@ from .replay import Replay
 from .rollout import Rollout
 
 PAINTINGS, STATES, BATCH, EVERY = 32, 2048, 32, 4
+HELD = 64
+"""Held-out pictures that are measured, at most."""
 
 
 def fit(
@@ -90,13 +94,11 @@ def evaluate(attention: Attention, policy: Policy, image: Tensor, mask: Tensor) 
     Returns:
         "loss", and that of two trivial answers: "canvas", the canvas as it is, and "black".
     """
-    canvas = image.mean((2, 3), keepdim=True).expand_as(image).contiguous()
-    step = torch.ones(len(image), 1)
+    paper = image.mean((2, 3), keepdim=True).expand_as(image).contiguous()
     sums = {"loss": 0.0, "canvas": 0.0, "black": 0.0}
-    paint = get("bezier")
-    steps = 20
-    for _ in range(steps):
-        canvas = paint(canvas, policy(canvas, image, step).strokes)
+    steps, bundle = 20, policy.config.bundle
+    counts = [bundle * (step + 1) for step in range(steps)]
+    for canvas in paint_batch(policy, image, paper, counts[-1], counts=counts).at.values():
         answers = {
             "loss": attention(canvas).image,
             "canvas": torch.nn.functional.interpolate(canvas, (attention.side,) * 2, mode="area"),
@@ -126,13 +128,14 @@ def main(arguments: list[str] | None = None) -> None:
         writable_folder(options.out)
         seen, held = split(image_files(options.targets), options.held_out)
         policy = load_policy()
-    except (ValueError, OSError) as error:
+        canvas = targets.Canvas(3, options.canvas, options.canvas)
+        process = painting.Config(canvas=options.canvas, background="mean")
+        source = targets.open_source(seen, canvas, options.subject)
+        kept = _subjects(held[:HELD], canvas, options.subject)
+    except (ValueError, ImportError, OSError) as error:
         parser.error(str(error))
     torch.manual_seed(options.seed)
     attention = build_attention(options.size)
-    canvas = targets.Canvas(3, options.canvas, options.canvas)
-    process = painting.Config(canvas=options.canvas, background="mean")
-    source = targets.open_source(seen, canvas, options.subject)
     rollout = Rollout(process, get("bezier"), source, PAINTINGS, options.seed, torch.device("cpu"))
     columns = (
         TextColumn("update {task.completed}/{task.total}"),
@@ -141,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("train", total=options.updates, loss=math.nan)
         fit(
             attention,
@@ -151,21 +154,24 @@ def main(arguments: list[str] | None = None) -> None:
             options.seed,
             lambda update, loss: progress.update(task, completed=update, loss=loss),
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pictures without a subject were named before
-        kept = targets.open_source(held[:64], canvas, options.subject)
-        drawn = [kept.pick(i) for i in range(min(64, len(held))) if _usable(kept, i)]
-    figures = evaluate(attention, policy, *targets.stack(drawn, torch.device("cpu")))
+    figures = evaluate(attention, policy, *targets.stack(kept, torch.device("cpu")))
     save_attention(attention, options.out / "attention.safetensors", options.size)
     print(json.dumps({"weights": str(options.out / "attention.safetensors"), "held_out": figures}))
 
 
-def _usable(source: targets.Source, index: int) -> bool:
-    try:
-        source.pick(index)
-    except ValueError:
-        return False
-    return True
+def _subjects(
+    files: Sequence[Path], canvas: targets.Canvas, subject: subjects.Kind
+) -> list[targets.Target]:
+    """The held-out pictures with a subject; the others are named in warnings."""
+    kept = []
+    for file in files:
+        try:
+            kept.append(targets.load(file, canvas, subject))
+        except MediaError as error:
+            warnings.warn(f"left out of the held-out pictures: {error}", stacklevel=2)
+    if not kept:
+        raise MediaError(f"none of {len(files)} held-out pictures has a subject; hold out more")
+    return kept
 
 
 if __name__ == "__main__":

@@ -147,14 +147,17 @@ def choose(proposals: Proposals, count: int, noise: Tensor | None = None) -> Ten
         scores = proposals.scores if noise is None else proposals.scores + noise
         strokes = proposals.strokes
         middles = 0.5 * (strokes[..., 0:2] + strokes[..., 4:6])  # (B, N, 2)
+        lines = _lines(strokes)
         rows = torch.arange(len(strokes), device=strokes.device)
         chosen: list[Tensor] = []
-        for _ in range(count):
+        for turn in range(count):
             best = scores.argmax(1)
             chosen.append(best)
-            one = strokes[rows, best][:, None]  # (B, 1, 13)
+            if turn == count - 1:
+                break  # nobody asks what the last one covers
+            one = _Lines(*(part[rows, best][:, None] for part in lines))  # (B, 1, ...)
             middle = middles[rows, best][:, None]
-            cover = torch.maximum(_inside(one, middles), _inside(strokes, middle))
+            cover = torch.maximum(_inside(one, middles), _inside(lines, middle))
             scores = scores + torch.log1p(-0.999 * cover)
             scores = scores.scatter(1, best[:, None], -torch.inf)
     return torch.stack(chosen, 1)
@@ -174,13 +177,28 @@ def gumbel(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return -torch.log(-torch.log(uniform)).to(like.device)
 
 
-def _inside(strokes: Tensor, points: Tensor) -> Tensor:
-    """How much points lie within strokes, taken as straight: (B, N, 13) or one, 1 to 0."""
+class _Lines(NamedTuple):
+    """Strokes taken as straight: what does not depend on where they are asked about."""
+
+    start: Tensor
+    way: Tensor
+    length: Tensor  # squared
+    thickness: Tensor  # where it starts
+    growth: Tensor  # of the thickness along the way
+
+
+def _lines(strokes: Tensor) -> _Lines:
     start, way = strokes[..., 0:2], strokes[..., 4:6] - strokes[..., 0:2]
-    gap = points - start
-    t = ((gap * way).sum(-1) / ((way * way).sum(-1) + 1e-6)).clamp(0, 1)
-    distance = (gap - t[..., None] * way).norm(dim=-1)
-    radius = 0.25 * (strokes[..., 6] + t * (strokes[..., 8] - strokes[..., 6])) + 0.5 / GRID
+    length = (way * way).sum(-1) + 1e-6
+    return _Lines(start, way, length, strokes[..., 6], strokes[..., 8] - strokes[..., 6])
+
+
+def _inside(lines: _Lines, points: Tensor) -> Tensor:
+    """How much points (B, N, 2) lie within lines, or one of either, 1 to 0."""
+    gap = points - lines.start
+    t = ((gap * lines.way).sum(-1) / lines.length).clamp(0, 1)
+    distance = (gap - t[..., None] * lines.way).norm(dim=-1)
+    radius = 0.25 * (lines.thickness + t * lines.growth) + 0.5 / GRID
     cover: Tensor = (1.5 - distance / radius).clamp(0, 1)
     return cover
 

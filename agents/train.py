@@ -26,7 +26,7 @@ from ..envs import painting, targets
 from ..envs.datasets import image_files, split
 from .ddpg import ModelBasedDDPG
 from .learner import UpdateConfig
-from .policy import colours, save_policy
+from .policy import colours, load_policy, save_policy
 from .sheet import sheet
 
 COUNTS = (50, 100, 200, 400)
@@ -110,6 +110,7 @@ def train(
     settings: Settings,
     *,
     device: str = "auto",
+    weights: Path | None = None,
     report: Report = lambda progress: None,
 ) -> dict[str, Any]:
     """Train, or go on training, until all steps are done.
@@ -119,6 +120,8 @@ def train(
         out: folder of the run.
         settings: see `Settings`.
         device: "auto", "cpu", "cuda", "cuda:1".
+        weights: of a painter to begin with, where the run has no checkpoint yet; None begins with
+            random ones.
         report: called as it goes.
 
     Returns:
@@ -170,6 +173,8 @@ def train(
     saved = _newest(checkpoints, agent)
     if saved is not None:
         agent.restore(saved, out)
+    elif weights is not None:
+        _begin_with(weights, agent)
     keeper = _Keeper(agent, checkpoints, settings, _held_out(kept, agent), out, report)
     left = settings.steps - agent.num_timesteps
     if left > 0:
@@ -184,6 +189,18 @@ def train(
         "held_out": keeper.figures,
         "best": keeper.best,
     }
+
+
+def _begin_with(weights: Path, agent: ModelBasedDDPG) -> None:
+    """Take the networks of a painter; it may have been trained for another reward or canvas."""
+    policy = load_policy(weights)
+    then, now = asdict(policy.config), asdict(agent.policy_config)
+    for name in ("agent", "size", "bundle"):
+        if then[name] != now[name]:
+            raise ValueError(f"{weights}: is of {name}={then[name]!r}, now {now[name]!r}")
+    for name, network in agent.learner.networks.items():
+        if name in ("policy", "policy_target"):
+            network.load_state_dict(policy.state_dict())
 
 
 def _newest(checkpoints: Checkpoints, agent: ModelBasedDDPG) -> Checkpoint | None:

@@ -77,8 +77,13 @@ def warm_start(policy: Policy, attention: Path | None) -> None:
 def measure(agent: ModelBasedDDPG, files: list[Path], subject: Subject) -> Figures:
     """PSNR of foreground, background and all, per picture, after some strokes."""
     source = targets.open_source(files, targets.Canvas(3, 64, 64), subject)
-    drawn = [source.pick(i) for i in range(len(files)) if str(files[i]) not in source.skipped]
-    image, mask = targets.stack([one for one in drawn if one.mask.any()], agent.device)
+    drawn = []
+    for i in range(len(files)):
+        try:
+            drawn.append(source.pick(i))
+        except targets.NoSubjectError:
+            continue  # it was named in a warning
+    image, mask = targets.stack(drawn, agent.device)
     policy = agent.learner.policy.eval()
     paper = image.mean((2, 3), keepdim=True).expand_as(image).contiguous()
     painted = paint_batch(policy, image, paper, max(COUNTS), counts=COUNTS, dtype=torch.bfloat16)

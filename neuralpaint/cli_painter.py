@@ -1,5 +1,6 @@
 """The commands `neuralpaint train painter` and `neuralpaint evaluate painter`."""
 
+import hashlib
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -16,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .cli_shared import JsonOption, console, fail, report
+from .cli_shared import JsonOption, check_folders, console, fail, report
 
 if TYPE_CHECKING:
     from .agents.descent import Image
@@ -102,6 +103,9 @@ def train_painter(
         float | None,
         typer.Option(help="First learning rate. [default: 0.003; 0.001 for thesis and ltp]"),
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Begin with these. [default: random weights]")
+    ] = None,
     held_out: Annotated[
         int, typer.Option(help="Pictures of each folder that are never trained on.")
     ] = 200,
@@ -119,6 +123,9 @@ def train_painter(
     the same command. Several processes: torchrun --standalone --nproc_per_node 2 -m neuralpaint
     train painter ...
     """
+    from gymnasium.error import Error as EnvironmentIdError
+
+    check_folders(*targets)
     try:
         from .agents import learner as learning
         from .agents import train as training
@@ -152,7 +159,7 @@ def train_painter(
             seed=seed,
             update=learning.UpdateConfig(
                 model=model.value,
-                rate=rate or (3e-3 if proposes else 1e-3),
+                rate=(3e-3 if proposes else 1e-3) if rate is None else rate,
                 critic=agent is not Agent.proposals if critic is None else critic,
                 precision=precision.value,
                 proposals=proposals,
@@ -165,11 +172,13 @@ def train_painter(
                 figures = ", ".join(f"{v:.1f} dB at {n}" for n, v in progress.figures.items())
                 bar.update(task, completed=progress.steps, text=figures or "no figures yet")
 
-            result = training.train(targets, out, settings, device=device, report=show)
+            result = training.train(
+                targets, out, settings, device=device, weights=weights, report=show
+            )
     except KeyboardInterrupt:
         console.print(f"{out}: stopped; the same command goes on from the last checkpoint")
         raise typer.Exit(130) from None
-    except (ValueError, RuntimeError, FloatingPointError, OSError) as error:
+    except (EnvironmentIdError, ValueError, RuntimeError, FloatingPointError, OSError) as error:
         fail(str(error))
     figures = ", ".join(f"{v:.2f} dB after {n}" for n, v in result["held_out"].items())
     report(as_json, result, f"{result['weights']}: {figures} strokes on held-out pictures")
@@ -187,9 +196,9 @@ def evaluate_painter(
         Path | None, typer.Option(help="Weights of the agent. [default: the shipped ones]")
     ] = None,
     held_out: Annotated[
-        int, typer.Option(help="Only the pictures that training held out; 0: all.")
+        int, typer.Option(min=0, help="Only the pictures that training held out; 0: all.")
     ] = 0,
-    limit: Annotated[int, typer.Option(help="At most so many pictures; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many pictures; 0: all.")] = 0,
     strokes: Annotated[int, typer.Option(help="Of each painting.")] = 400,
     size: Annotated[int, typer.Option(help="Shorter side of the canvas in pixels.")] = 128,
     effort: Annotated[float, typer.Option(help="As of `paint`.")] = 1.0,
@@ -211,7 +220,8 @@ def evaluate_painter(
     from .backend.files import writable_folder
     from .envs.datasets import image_files, split
 
-    names = method or ["hybrid"]
+    names = list(dict.fromkeys(method or ["hybrid"]))
+    check_folders(pictures)
     try:
         files = image_files(pictures)
         if held_out:
@@ -219,16 +229,17 @@ def evaluate_painter(
         if limit:
             files = files[:: max(1, len(files) // limit)][:limit]
         settings = optimise.Settings(strokes=strokes, effort=effort, seed=seed)
-        painters = {name: load_painter(name, weights) for name in names}
+        # Beside an agent, the search without one is compared to it: the weights are not for it.
+        own = [None if name == "optimise" and len(names) > 1 else weights for name in names]
+        painters = {name: load_painter(name, w) for name, w in zip(names, own, strict=True)}
+        titles = [_title(name, effort, w) for name, w in zip(names, own, strict=True)]
         detector = load_detector() if subject is Subject.face else None
         writable_folder(out)
         optimise.prepare()
         summaries = []
         with Progress(console=console, transient=as_json) as bar:
-            for name, painter in painters.items():
+            for (name, painter), title in zip(painters.items(), titles, strict=True):
                 task = bar.add_task(name, total=len(files))
-
-                title = name if name == "agent" else f"{name} effort {effort:g}"
                 summaries.append(
                     measuring.evaluate(
                         partial(_paint, painter, settings),
@@ -251,6 +262,14 @@ def evaluate_painter(
         {s.configuration.method: s.to_json() for s in summaries},
         f"{text}\n{out}: tables and plots",
     )
+
+
+def _title(name: str, effort: float, weights: Path | None) -> str:
+    """Method with all that decides its figures: other weights may not go on with an evaluation."""
+    title = name if name == "agent" else f"{name} effort {effort:g}"
+    if weights is None:
+        return title
+    return f"{title} weights {hashlib.sha256(weights.read_bytes()).hexdigest()[:8]}"
 
 
 def _paint(

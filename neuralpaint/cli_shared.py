@@ -1,6 +1,7 @@
 """What the commands share: how they speak to people and to scripts."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -22,6 +23,17 @@ def report(as_json: bool, facts: dict[str, Any], text: str) -> None:
         text: for people.
     """
     print(json.dumps(facts) if as_json else text)
+
+
+def check_folders(*folders: Path) -> None:
+    """End the command unless each of these is a folder.
+
+    Args:
+        folders: of pictures.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            fail(f"{folder}: no such folder; check the name")
 
 
 def fail(message: str) -> NoReturn:

@@ -71,6 +71,7 @@ def measure(geometry: Tensor, cx: Tensor, cy: Tensor, t: Tensor) -> Measures:
     opacity = v0 + (v1 - v0) * t
     inner = ((t > 0) & (t < 1)).to(t.dtype)
     reciprocal = inner / (speed + 1)
+    length = speed.clamp(min=1e-12).sqrt()  # a root of 0 has no gradient
     features = torch.stack(
         [
             depth.clamp(-REACH, REACH) / REACH,
@@ -86,8 +87,8 @@ def measure(geometry: Tensor, cx: Tensor, cy: Tensor, t: Tensor) -> Measures:
             grow * reciprocal * tx,
             grow * reciprocal * ty,
             CELL * (tx * ay - ty * ax) * reciprocal / (speed + 1).sqrt(),
-            ((1 - t) * speed.sqrt()).clamp(max=8) / 8,  # pixels to the ends
-            (t * speed.sqrt()).clamp(max=8) / 8,
+            ((1 - t) * length).clamp(max=8) / 8,  # pixels to the ends
+            (t * length).clamp(max=8) / 8,
         ],
         1,
     )

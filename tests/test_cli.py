@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from neuralpaint.agents.methods import METHODS
 from neuralpaint.agents.optimise import BACKGROUNDS, FINISHES
 from neuralpaint.backend.media import write_image
-from neuralpaint.cli import Background, Finish, app
+from neuralpaint.cli import Background, Finish, Method, app
 from neuralpaint.envs import REGISTRATIONS
 
 
@@ -52,6 +53,31 @@ def test_paint_prints_one_line_of_json(photo: Path, tmp_path: Path) -> None:
     assert figures["out"] == str(out)
     assert figures["seed"] == 5
     assert figures["at"]["3"]["psnr"] > 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_paint_by_every_method(method: str, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--method", method, "--strokes", 7, "--size", 32, "--effort", 0.05, "--out", out]
+    result = run("paint", photo, *options, "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert (figures["method"], figures["strokes"]) == (method, 7)
+    assert json.loads((out / "strokes.json").read_text())["method"] == method
+
+
+def test_bad_weights_are_named_before_the_work(photo: Path, tmp_path: Path) -> None:
+    out, text = tmp_path / "out", tmp_path / "text.safetensors"
+    text.write_text("no weights")
+    for method in ("hybrid", "agent"):
+        options = ["--method", method, "--out", out, "--weights"]
+        assert "text.safetensors: not a safetensors" in failure("paint", photo, *options, text)
+        assert "absent: no weights" in failure("paint", photo, *options, tmp_path / "absent")
+        assert "no weights" in failure("paint", photo, *options, tmp_path)
+    options = ["--method", "optimise", "--out", out, "--weights"]
+    assert "'optimise' has no weights" in failure("paint", photo, *options, text)
+    assert "--method" in failure("paint", photo, "--method", "fast", "--out", out)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "mp4"])
@@ -114,15 +140,24 @@ def test_doctor_names_devices_versions_and_weights() -> None:
     facts = json.loads(run("doctor", "--json").stdout)
     assert facts["versions"]["torch"]
     assert facts["devices"]
-    assert "parameters" in facts["weights"]["renderers/neural"]
+    assert set(facts["weights"]) == {
+        "renderers/neural",
+        "envs/vgg",
+        "agents/attention",
+        "agents/painter",
+    }
+    assert all(found.endswith("parameters") for found in facts["weights"].values())
     assert "torch" in run("doctor").stdout
 
 
 def test_options_offer_what_the_painter_knows() -> None:
     assert tuple(finish.value for finish in Finish) == FINISHES
     assert tuple(background.value for background in Background) == BACKGROUNDS
+    assert tuple(method.value for method in Method) == METHODS
 
 
 def test_help_shows_every_command() -> None:
     text = run("--help").stdout
-    assert all(command in text for command in ("paint", "render", "envs", "doctor"))
+    assert all(
+        command in text for command in ("paint", "render", "train", "evaluate", "envs", "doctor")
+    )

@@ -136,12 +136,18 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
     assert "neuralpaint/py.typed" in held
 
 
-def test_the_wheel_brings_the_renderers_weights(wheel: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "renderers/weights/neural.safetensors",
+        "envs/weights/vgg.safetensors",
+        "agents/weights/attention.safetensors",
+        "agents/weights/painter.safetensors",
+    ],
+)
+def test_the_wheel_brings_the_weights(wheel: Path, name: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        weights = [
-            i for i in archive.infolist() if i.filename.startswith("neuralpaint/renderers/weights/")
-        ]
-    assert any(i.filename.endswith(".safetensors") and i.file_size > 0 for i in weights)
+        assert archive.getinfo(f"neuralpaint/{name}").file_size > 0
 
 
 def test_wheel_and_files_are_small(wheel: Path) -> None:

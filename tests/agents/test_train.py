@@ -345,3 +345,30 @@ def test_an_unwritable_folder(photos: Path, tmp_path: Path) -> None:
 def test_bad_settings_are_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         settings(**{name: 0})
+
+
+# --- beginning with weights ----------------------------------------------------------------------
+
+
+def test_a_run_begins_with_given_weights(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "first")
+    given = tmp_path / "first/painter.safetensors"
+    result = train.train(
+        [photos], tmp_path / "second", settings(steps=4), device="cpu", weights=given
+    )
+    assert result["updates"] == 0
+    begun = load_policy(tmp_path / "second/painter.safetensors").state_dict()
+    for name, weight in load_policy(given).state_dict().items():
+        torch.testing.assert_close(begun[name], weight)
+
+
+def test_weights_of_another_agent_are_refused(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "first")
+    with pytest.raises(ValueError, match="agent='proposals', now 'attention'"):
+        train.train(
+            [photos],
+            tmp_path / "second",
+            settings(agent="attention", reward="l1"),
+            device="cpu",
+            weights=tmp_path / "first/painter.safetensors",
+        )
