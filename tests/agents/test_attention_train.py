@@ -145,5 +145,8 @@ def test_held_out_pictures_without_a_subject_are_named(
     with pytest.warns(UserWarning, match=r"broken\.png"):
         kept = attention_train._subjects([broken, good], canvas, "object")
     assert len(kept) == 1
-    with pytest.warns(UserWarning), pytest.raises(media.MediaError, match="none of 1"):
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(media.MediaError, match="none of 1"),
+    ):
         attention_train._subjects([broken], canvas, "object")

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from neuralpaint.agents import hybrid as module
+from neuralpaint.agents.descent import Image
 from neuralpaint.agents.hybrid import hybrid
 from neuralpaint.agents.methods import agent_alone
-from neuralpaint.agents.optimise import Image, Progress, Settings
+from neuralpaint.agents.optimise import Progress, Settings
 from neuralpaint.agents.policy import Policy, PolicyConfig, load_policy
 from neuralpaint.envs.procedural import picture
 from neuralpaint.renderers.drawing import Drawing

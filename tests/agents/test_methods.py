@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from neuralpaint.agents import agent, methods
+from neuralpaint.agents.descent import Image
 from neuralpaint.agents.methods import DEFAULT, METHODS, Method, agent_alone, load_painter
-from neuralpaint.agents.optimise import Image, Progress, Settings, optimise
+from neuralpaint.agents.optimise import Progress, Settings, optimise
 from neuralpaint.agents.policy import Policy, PolicyConfig, load_policy, save_policy
 from neuralpaint.envs.procedural import picture
 from neuralpaint.renderers.replay import canvases
