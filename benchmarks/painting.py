@@ -8,14 +8,23 @@ from pathlib import Path
 
 from measure import show
 
-RUNS = (("process", 400), ("picture", 200), ("picture", 400))
+RUNS = (
+    ("hybrid", "process", 400),
+    ("hybrid", "picture", 200),
+    ("hybrid", "picture", 400),
+    ("agent", "process", 400),
+    ("optimise", "process", 400),
+    ("optimise", "picture", 200),
+    ("optimise", "picture", 400),
+)
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for finish, strokes in RUNS:
-            name = f"{finish}_{strokes}"
+        for method, finish, strokes in RUNS:
+            name = f"{method}_{finish}_{strokes}"
             command = [sys.executable, "-m", "neuralpaint", "paint", "--demo", "--json"]
+            command += ["--method", method]
             command += ["--finish", finish, "--strokes", str(strokes)]
             done = subprocess.run(
                 [*command, "--out", str(Path(folder, name))],

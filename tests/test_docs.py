@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -10,14 +11,22 @@ from neuralpaint.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-FOLDERS = ("agents", "benchmarks", "docs", "examples", "renderers", "zoo")
+FOLDERS = ("agents", "benchmarks", "docs", "envs", "examples", "renderers", "zoo")
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
 )
-COMMANDS: dict[str, set[str]] = {
-    command.name or "": {option for parameter in command.params for option in parameter.opts}
-    for command in getattr(typer.main.get_command(app), "commands", {}).values()
-}
+
+
+def options_of(command: Any) -> dict[str, set[str]]:
+    """The options of each command below a command, by its words: "paint", "train painter"."""
+    found: dict[str, set[str]] = {}
+    for name, child in getattr(command, "commands", {}).items():
+        found[name] = {option for parameter in child.params for option in parameter.opts}
+        found |= {f"{name} {words}": options for words, options in options_of(child).items()}
+    return found
+
+
+COMMANDS = options_of(typer.main.get_command(app))
 
 
 def code(page: Path) -> list[str]:
@@ -33,8 +42,13 @@ def code(page: Path) -> list[str]:
 def calls(page: Path) -> list[tuple[str, set[str]]]:
     """Each `neuralpaint <command> --options` of a page as (command, options)."""
     pattern = r"(?:^|[\s/])(?:python -m )?neuralpaint ([a-z][a-z-]*)([^#|;&]*)"
-    found = [match for line in code(page) for match in re.findall(pattern, line)]
-    return [(name, set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))) for name, rest in found]
+    found = []
+    for line in code(page):
+        for name, rest in re.findall(pattern, line):
+            words = f"{name} {rest.split()[0]}" if rest.split() else name
+            call = words if words in COMMANDS else name
+            found.append((call, set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))))
+    return found
 
 
 def test_the_readme_shows_how_to_start() -> None:
