@@ -215,7 +215,8 @@ def test_round_trip_in_half_precision(agent: AgentName, tmp_path: Path) -> None:
     made.load_state_dict(loaded.state_dict())
     with torch.no_grad():
         one, other = (each(images(0), images(1), STEP).strokes for each in (made, loaded))
-    assert torch.equal(one, other)
+    # Loaded weights lie channels last in memory, for which convolutions round differently.
+    torch.testing.assert_close(one, other)
 
 
 def test_no_file(tmp_path: Path) -> None:

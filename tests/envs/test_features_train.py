@@ -234,7 +234,7 @@ def test_the_loss_by_hand() -> None:
 
 def test_training_learns_every_task_of_both_layouts(pictures: Pictures, tmp_path: Path) -> None:
     learner, losses = network(pictures, 4), list[float]()
-    settings = Settings(images=16 * 60, batch=16, size=32, width=4, rate=3e-3, precision="float32")
+    settings = Settings(images=16 * 150, batch=16, size=32, width=4, rate=3e-3, precision="float32")
     seeded_fit(learner, pictures, settings, tmp_path, report=lambda _, loss: losses.append(loss))
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
     assert not learner.training
