@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..backend.files import write_bytes
+from ..backend import weights
 from .compose import compose
 from .stroke import Control, to_pixels
 
@@ -236,8 +234,7 @@ def save_weights(network: NeuralRenderer, path: Path) -> None:
         network: its width is kept in the file's metadata.
         path: file to write.
     """
-    tensors = {k: v.detach().half().cpu().contiguous() for k, v in network.state_dict().items()}
-    write_bytes(path, save(tensors, {"width": str(network.width)}))
+    weights.save_weights(network, path, {"width": str(network.width)}, half=True)
 
 
 def load_weights(path: Path | None = None) -> NeuralRenderer:
@@ -257,23 +254,11 @@ def load_weights(path: Path | None = None) -> NeuralRenderer:
     source = path or Path(str(resources.files(__package__) / "weights" / WEIGHTS))
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no weights of H_r; train them with renderers.train")
-    if source.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{source}: larger than {MAX_BYTES} bytes, not weights of H_r")
-    try:
-        with safe_open(source, "pt") as file:
-            width = (file.metadata() or {}).get("width", "")
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{source}: not a safetensors file ({error})") from None
+    return weights.load_weights(source, _built, MAX_BYTES).eval().requires_grad_(False)
+
+
+def _built(meta: dict[str, str]) -> NeuralRenderer:
+    width = meta.get("width", "")
     if len(width) > 4 or not width.isdecimal() or not 1 <= int(width) <= MAX_WIDTH:
-        raise ValueError(f"{source}: names no width of the hidden layers up to {MAX_WIDTH}")
-    network = NeuralRenderer(int(width))
-    for name, weight in network.state_dict().items():
-        if name not in tensors or tensors[name].shape != weight.shape:
-            raise ValueError(f"{source}: weight {name} is missing or not {tuple(weight.shape)}")
-        if not tensors[name].isfinite().all():
-            raise ValueError(f"{source}: weight {name} holds NaN or infinity")
-    if extra := tensors.keys() - network.state_dict().keys():
-        raise ValueError(f"{source}: unknown weight {min(extra)}")
-    network.load_state_dict(tensors)
-    return network.eval().requires_grad_(False)
+        raise ValueError(f"names no width of the hidden layers up to {MAX_WIDTH}")
+    return NeuralRenderer(int(width))
