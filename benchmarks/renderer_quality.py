@@ -5,17 +5,16 @@ Reads the two runs and refuses runs of different settings. Make them first (hour
     python benchmarks/train_fcn.py --out runs/fcn --strokes 128000
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines import FullyConvolutionalRenderer
 from measure import show
+from neuralpaint.backend.checkpoints import Checkpoints, unpack
 from neuralpaint.renderers import bezier
 from neuralpaint.renderers.neural import NeuralRenderer, load_weights
 from neuralpaint.renderers.stroke import random_strokes
@@ -36,22 +35,15 @@ class Nothing(nn.Module):
         return torch.zeros(len(strokes), height, width)
 
 
-def load(path: Path, network: nn.Module) -> dict[str, object]:
+def load(folder: Path, network: nn.Module) -> dict[str, object]:
     """Weights of a finished run into a network; returns its settings."""
-    if not path.exists():
-        sys.exit(f"{path} is missing; train it first:\n{__doc__}")
-    with safe_open(path, "pt") as file:
-        meta = file.metadata()
-        weights = {
-            key.removeprefix("network."): file.get_tensor(key)
-            for key in file.keys()  # noqa: SIM118
-            if key.startswith("network.")
-        }
-    network.load_state_dict(weights)
-    settings: dict[str, object] = json.loads(meta["settings"])
-    if int(meta["step"]) * int(str(settings["batch"])) < int(str(settings["strokes"])):
-        sys.exit(f"{path}: stopped at step {meta['step']}; run its command again to finish it")
-    return settings
+    saved = Checkpoints(folder).newest() if folder.is_dir() else None
+    if saved is None:
+        sys.exit(f"{folder} holds no run; train it first:\n{__doc__}")
+    unpack(saved.tensors, network, {})
+    if saved.step * int(saved.facts["batch"]) < int(saved.facts["strokes"]):
+        sys.exit(f"{folder}: stopped at step {saved.step}; run its command again to finish it")
+    return saved.facts
 
 
 def gradient_cosine(network: NeuralRenderer) -> float:
@@ -71,8 +63,8 @@ def gradient_cosine(network: NeuralRenderer) -> float:
 
 def main() -> None:
     ours, theirs = NeuralRenderer(), FullyConvolutionalRenderer()
-    first = load(Path("runs/hr/checkpoint.safetensors"), ours)
-    second = load(Path("runs/fcn/checkpoint.safetensors"), theirs)
+    first = load(Path("runs/hr"), ours)
+    second = load(Path("runs/fcn"), theirs)
     for name in FIELDS:
         if first[name] != second[name]:
             sys.exit(f"the runs differ in {name}: {first[name]} and {second[name]}")

@@ -16,20 +16,14 @@ from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..backend import device as devices
-from ..backend.files import writable_folder, write_bytes, write_json
-from ..backend.weights import fill, read_tensors
+from ..backend import supervised
+from ..backend.files import writable_folder, write_json
 from .features import LAST, Vgg16, save_vgg
 from .features_data import SIDE, TASKS, UNKNOWN, Pictures, crop, load
-
-Facts = dict[str, int | float | str]
-"""What a resumed run must have in common with the one before."""
-MAX_BYTES = 2**30
-"""The largest checkpoint that is read."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +159,7 @@ def fit(
         network: trained in place, on `device`; initialised anew where there is no checkpoint.
         pictures: see `load`.
         settings: see `Settings`.
-        out: existing folder of the checkpoint; a checkpoint in it is resumed.
+        out: existing folder of the checkpoints; a run in it is resumed.
         device: where to train.
         save_every: steps between checkpoints.
         report: called after each step with its number and loss.
@@ -175,73 +169,29 @@ def fit(
         FloatingPointError: the loss is not finite; the last checkpoint stands.
     """
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-    checkpoint, first = out / "checkpoint.safetensors", 0
-    facts = {**asdict(settings), "pictures": pictures.checksum}
-    network.to(device).train()
-    optimiser = torch.optim.Adam(network.parameters(), settings.rate)
-    if checkpoint.exists():
-        first = load_checkpoint(checkpoint, network, optimiser, facts)
-    else:
-        initialise(network, batch_of(pictures, settings, 0)[0].to(device))
-    for step in range(first, settings.steps):
-        decay = 0.01 + 0.99 * (1 + math.cos(math.pi * step / settings.steps)) / 2
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * min(decay, (step + 1) / (0.05 * settings.steps))
+    network.to(device)
+
+    def loss_at(step: int) -> Tensor:
         images, labels = batch_of(pictures, settings, step)
         with devices.autocast(device, precision):
             logits = network(images.to(device))
-        loss = loss_of(logits, labels.to(device))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(f"loss is {value} at step {step}; lower --rate and resume")
-        report(step + 1, value)
-        if (step + 1) % save_every == 0 or step + 1 == settings.steps:
-            save_checkpoint(checkpoint, network, optimiser, facts, step + 1)
-    network.eval()
+        return loss_of(logits, labels.to(device))
 
+    def rate_at(step: int) -> float:
+        rise = (step + 1) / (0.05 * settings.steps)
+        return settings.rate * min(supervised.cosine(step, settings.steps), rise)
 
-def save_checkpoint(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, facts: Facts, step: int
-) -> None:
-    """Weights, optimiser and step in one safetensors file, written atomically."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors.update({f"adam.{index}.{k}": v for k, v in moments.items()})
-    meta = {"settings": json.dumps(facts), "step": str(step)}
-    write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, meta))
-
-
-def load_checkpoint(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, facts: Facts
-) -> int:
-    """Restore what `save_checkpoint` wrote.
-
-    Returns:
-        The step to go on with.
-
-    Raises:
-        ValueError: not a checkpoint, of other settings, data or tasks (names what differs).
-    """
-    tensors, meta = read_tensors(path, MAX_BYTES)
-    then = json.loads(meta.get("settings", "{}"))
-    for name, fact in facts.items():
-        if then.get(name) != fact:
-            raise ValueError(
-                f"{path}: was trained with {name}={then.get(name)}, now {fact}; "
-                "use the same settings and data or another --out"
-            )
-    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
-    fill(network, weights, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("adam."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return int(meta["step"])
+    supervised.fit(
+        network,
+        loss_at,
+        settings.steps,
+        rate_at,
+        out,
+        {**asdict(settings), "pictures": pictures.checksum},
+        begin=lambda: initialise(network, batch_of(pictures, settings, 0)[0].to(device)),
+        save_every=save_every,
+        report=report,
+    )
 
 
 @torch.no_grad()

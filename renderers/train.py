@@ -14,12 +14,11 @@ from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..backend import device as devices
-from ..backend.files import writable_folder, write_bytes
+from ..backend import supervised
+from ..backend.files import writable_folder
 from . import bezier
 from .neural import NeuralRenderer, save_weights
 from .stroke import random_strokes, to_pixels
@@ -84,7 +83,7 @@ def fit(
     Args:
         network: trained in place, on `device`.
         settings: see `Settings`.
-        out: existing folder of the checkpoint; a checkpoint in it is resumed.
+        out: existing folder of the checkpoints; a run in it is resumed.
         device: where to train.
         save_every: steps between checkpoints.
         report: called after each step with its number and loss.
@@ -93,77 +92,25 @@ def fit(
         ValueError: the checkpoint belongs to other settings (names the field).
         FloatingPointError: the loss is not finite; the last checkpoint stands.
     """
-    network.to(device).train()
-    optimiser = torch.optim.Adam(network.parameters(), settings.rate)
-    checkpoint = out / "checkpoint.safetensors"
-    first = load_checkpoint(checkpoint, network, optimiser, settings) if checkpoint.exists() else 0
-    for step in range(first, settings.steps):
-        decay = 0.01 + 0.99 * (1 + math.cos(math.pi * step / settings.steps)) / 2
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * decay
+    network.to(device)
+
+    def loss_at(step: int) -> Tensor:
         strokes = batch_of(settings, step).to(device)
         with torch.no_grad():
             truth = bezier.alpha(strokes, settings.size, settings.size)
-        loss = (network(strokes, settings.size, settings.size) - truth).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise FloatingPointError(f"loss is {value} at step {step}; lower --rate and resume")
-        report(step + 1, value)
-        if (step + 1) % save_every == 0 or step + 1 == settings.steps:
-            save_checkpoint(checkpoint, network, optimiser, settings, step + 1)
-    network.eval()
+        loss: Tensor = (network(strokes, settings.size, settings.size) - truth).square().mean()
+        return loss
 
-
-def save_checkpoint(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, settings: Settings, step: int
-) -> None:
-    """Weights, optimiser and step in one safetensors file, written atomically."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors.update({f"adam.{index}.{k}": v for k, v in moments.items()})
-    meta = {"settings": json.dumps(asdict(settings)), "step": str(step)}
-    write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, meta))
-
-
-def load_checkpoint(
-    path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, settings: Settings
-) -> int:
-    """Restore what `save_checkpoint` wrote.
-
-    Returns:
-        The step to go on with.
-
-    Raises:
-        ValueError: other settings or another network.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a checkpoint ({error}); use another --out") from None
-    then = json.loads(meta.get("settings", "{}"))
-    for name, value in asdict(settings).items():
-        if then.get(name) != value:
-            raise ValueError(
-                f"{path}: was trained with {name}={then.get(name)}, now {value}; "
-                "use the same settings or another --out"
-            )
-    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k[:8] == "network."}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError:
-        raise ValueError(f"{path}: is of another network; use another --out") from None
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("adam."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return int(meta["step"])
+    supervised.fit(
+        network,
+        loss_at,
+        settings.steps,
+        lambda step: settings.rate * supervised.cosine(step, settings.steps),
+        out,
+        asdict(settings),
+        save_every=save_every,
+        report=report,
+    )
 
 
 @torch.no_grad()
