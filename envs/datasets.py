@@ -92,11 +92,15 @@ def split(
         )
 
     def rank(file: Path) -> tuple[int, bytes, str]:
-        name = file.name.encode()
-        return zlib.crc32(name) % 10, hashlib.sha256(name).digest(), file.as_posix()
+        return tenth(file), hashlib.sha256(file.name.encode()).digest(), file.as_posix()
 
     ranked = sorted(paths, key=rank)
     return sorted(ranked[held_out:]), sorted(ranked[:held_out])
+
+
+def tenth(file: Path) -> int:
+    """Which tenth of a set a picture is in, by the checksum of its name; 0 is held out first."""
+    return zlib.crc32(file.name.encode()) % 10
 
 
 class UtkFace(NamedTuple):
@@ -201,7 +205,7 @@ def cub(folder: str | os.PathLike[str], train: bool | None = None) -> list[CubBi
         if inner.is_absolute() or ".." in inner.parts:
             raise ValueError(f"{root / 'images.txt'}: {name} leads out of the data set")
         try:
-            label, in_train = int(labels[number][0]), parts[number][0] == "1"
+            label, in_train = int(labels[number][0]), ("0", "1").index(parts[number][0]) == 1
             x, y, width, height = map(float, boxes[number])
             kind = species[label][0]
         except (KeyError, ValueError) as error:

@@ -4,7 +4,6 @@ They serve to train a feature network, see `features_train`. Both data sets are 
 research, as their authors state.
 """
 
-import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..backend.files import MediaError
-from . import targets
+from . import datasets, targets
 
 SIDE = 128
 """Pixels a side that pictures are kept at; 13,500 of them take 660 MB."""
 TASKS = ("age", "gender", "race", "species")
 AGES = 12
 """Age groups of ten years, the last one open."""
-HELD_OUT = 10
-"""One face in so many is held out, by the checksum of its file name; CUB brings its own split."""
-FACE = re.compile(r"(\d{1,3})_([01])_([0-4])_\d+\.")
-"""UTKFace's file names: age, gender, race, date."""
 UNKNOWN = -1
 """In place of a label that a picture does not have."""
 
@@ -67,41 +62,33 @@ class Pictures:
         return zlib.crc32(np.ascontiguousarray(known).tobytes())
 
 
-def faces(folder: Path) -> tuple[list[Entry], list[str]]:
-    """The pictures of a folder in UTKFace's layout and the files whose names do not fit it."""
-    entries, bad = list[Entry](), list[str]()
-    for path in sorted(folder.iterdir()):
-        match = FACE.match(path.name)
-        if match is None:
-            bad.append(path.name)
-            continue
-        age, gender, race = (int(text) for text in match.groups())
-        labels = {"age": min(age // 10, AGES - 1), "gender": gender, "race": race}
-        entries.append(Entry(path, labels, zlib.crc32(path.name.encode()) % HELD_OUT == 0))
-    return entries, bad
+def faces(folder: Path) -> tuple[list[Entry], list[Path]]:
+    """The faces of a folder in UTKFace's layout, one tenth held out, and files named otherwise.
+
+    Raises:
+        ValueError: no file in it is named like one of UTKFace.
+    """
+    found = datasets.utkface(folder)
+    entries = [
+        Entry(
+            face.path,
+            {"age": min(face.age // 10, AGES - 1), "gender": face.gender, "race": face.race},
+            datasets.tenth(face.path) == 0,
+        )
+        for face in found.faces
+    ]
+    return entries, found.misnamed
 
 
 def birds(folder: Path) -> list[Entry]:
     """The pictures of a folder in the official layout of CUB-200-2011, split as it says.
 
     Raises:
-        ValueError: a line is damaged, or a picture has no label or no side in the split.
+        ValueError: a list or a line of it is missing or malformed (names it).
     """
-    tables = list[dict[str, str]]()
-    for name in ("images.txt", "image_class_labels.txt", "train_test_split.txt"):
-        try:
-            lines = (folder / name).read_text().splitlines()
-            tables.append(dict(line.split() for line in lines))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder / name}: not a list of CUB-200-2011 ({error})") from None
-    files, species, training = tables
-    entries = list[Entry]()
-    for number, file in files.items():
-        label, side = species.get(number, ""), training.get(number)
-        if not label.isdecimal() or side not in ("0", "1"):
-            raise ValueError(f"{folder}: picture {number} ({file}) lacks its label or its split")
-        entries.append(Entry(folder / "images" / file, {"species": int(label)}, side == "0"))
-    return entries
+    return [
+        Entry(bird.path, {"species": bird.label}, not bird.train) for bird in datasets.cub(folder)
+    ]
 
 
 def load(
@@ -128,7 +115,7 @@ def load(
         else:
             entries, bad = faces(folder)
             sets.append(entries)
-            skipped.update(dict.fromkeys(bad, "not named as UTKFace's files"))
+            skipped.update(dict.fromkeys(map(str, bad), "not named as UTKFace's files"))
     total = sum(len(entries) for entries in sets)
     images = np.empty((total, 3, SIDE, SIDE), np.uint8)
     kept, weights, done = list[Entry](), list[float](), 0

@@ -67,6 +67,8 @@ def make_birds(folder: Path, count: int) -> Path:
         ("images.txt", images),
         ("image_class_labels.txt", labels),
         ("train_test_split.txt", split),
+        ("classes.txt", ["7 007.Green", "30 030.Gray"]),
+        ("bounding_boxes.txt", [f"{i + 1} 0 0 40 40" for i in range(count)]),
     ):
         (folder / name).write_text("\n".join(lines) + "\n")
     return folder
@@ -113,7 +115,7 @@ def test_file_names_of_faces(tmp_path: Path) -> None:
         {"age": AGES - 1, "gender": 1, "race": 0},
         {"age": 0, "gender": 0, "race": 4},
     ]
-    assert sorted(bad) == sorted(names[2:])
+    assert sorted(path.name for path in bad) == sorted(names[2:])
 
 
 def test_both_layouts_are_read(pictures: Pictures) -> None:
@@ -148,7 +150,7 @@ def test_files_that_are_no_pictures_are_left_out_and_told(tmp_path: Path) -> Non
     (tmp_path / "readme.txt").write_text("hello")
     pictures, skipped = load([tmp_path])
     assert len(pictures.images) == 40
-    assert skipped["readme.txt"] == "not named as UTKFace's files"
+    assert skipped[str(tmp_path / "readme.txt")] == "not named as UTKFace's files"
     assert "not an image" in skipped[str(tmp_path / "20_0_0_5.png")]
     assert len(skipped) == 2
     assert "species" not in pictures.classes
@@ -157,11 +159,12 @@ def test_files_that_are_no_pictures_are_left_out_and_told(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("images.txt", "1 a b", r"images\.txt: not a list of CUB-200-2011"),
-        ("image_class_labels.txt", "2 7", r"picture 1 .* lacks its label or its split"),
-        ("image_class_labels.txt", "1 x", r"picture 1 .* lacks its label or its split"),
-        ("train_test_split.txt", "1 2", r"picture 1 .* lacks its label or its split"),
-        ("train_test_split.txt", None, r"train_test_split\.txt: not a list"),
+        ("images.txt", "1 a b", r"images\.txt, line 1: expected a number and 1 more"),
+        ("images.txt", "1 ../../a", r"\.\./\.\./a leads out of the data set"),
+        ("image_class_labels.txt", "2 7", r"picture 1 has no valid entry"),
+        ("image_class_labels.txt", "1 x", r"picture 1 has no valid entry"),
+        ("train_test_split.txt", "1 2", r"picture 1 has no valid entry"),
+        ("train_test_split.txt", None, r"train_test_split\.txt: no such file"),
     ],
 )
 def test_damaged_lists_of_birds_are_refused(
@@ -179,7 +182,7 @@ def test_folders_without_enough_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none: no such folder"):
         load([tmp_path / "none"])
     (tmp_path / "readme.txt").write_text("hello")
-    with pytest.raises(ValueError, match="found 0 pictures and left 1 files out"):
+    with pytest.raises(ValueError, match="no file here is named <age>_<gender>_<race>_<date>"):
         load([tmp_path])
 
 
