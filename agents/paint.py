@@ -20,7 +20,7 @@ from ..renderers.drawing import Drawing
 from ..renderers.replay import canvases, fit_size
 from ..renderers.svg import to_svg
 from .descent import Image
-from .methods import DEFAULT, Method, load_painter
+from .methods import DEFAULT, Painter, load_painter
 from .optimise import Report, Settings
 from .sheet import sheet
 
@@ -65,8 +65,7 @@ def paint_photo(
     *,
     size: int = 128,
     settings: Settings | None = None,
-    method: Method = DEFAULT,
-    weights: Path | None = None,
+    painter: Painter | None = None,
     source: str = "",
     report: Report = lambda progress: None,
 ) -> dict[str, Any]:
@@ -80,8 +79,7 @@ def paint_photo(
         out: folder, made if absent.
         size: shorter side of the canvas in pixels.
         settings: of the painter.
-        method: "hybrid", "agent" or "optimise", see `methods`.
-        weights: of the agent; None takes the shipped ones.
+        painter: from `methods.load_painter`; None loads the default one.
         source: file name of the photo, kept in strokes.json.
         report: progress of the painter; after it the outputs are written.
 
@@ -90,11 +88,10 @@ def paint_photo(
 
     Raises:
         UnwritableFolderError: found before the painting starts.
-        ValueError: a size or setting out of range, or weights that cannot be used.
-        FileNotFoundError: there are no such weights.
+        ValueError: a size or setting out of range.
     """
     settings = settings or Settings()
-    painter = load_painter(method, weights)
+    painter = painter or load_painter(DEFAULT)
     height, width = canvas_size(photo, size)
     writable_folder(out)
     start = time.perf_counter()

@@ -12,13 +12,13 @@ import json
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..backend.weights import load_weights, save_weights
-from ..renderers.stroke import FORMS, STROKE_SIZE, Form, reduce, rescale
+from ..renderers.stroke import FORMS, STROKE_SIZE, Form, expand, reduce, rescale
 from .actor import Actor
 from .attention import Attention, build_attention, downsize
 from .proposals import ProposalActor, Proposals, choose, gather, gumbel
@@ -110,7 +110,8 @@ class Decision(NamedTuple):
     """What the policy makes of B states.
 
     Attributes:
-        strokes: (B, K, 13) float32 in [0, 1], in the order of painting.
+        strokes: (B, K, 13) float32 in [0, 1], in the order of painting, as the policy's kind of
+            stroke has them.
         scores: (B, K), the reward that the actor expects of each stroke, as a logarithm; None from
             an actor that expects none.
     """
@@ -175,13 +176,18 @@ class Policy(nn.Module):
             if noise > 0:
                 drawn = noise * gumbel(proposals.scores, generator)
             chosen = choose(proposals, count or self.config.bundle, drawn)
-            return Decision(gather(proposals.strokes, chosen), proposals.scores.gather(1, chosen))
+            scores = proposals.scores.gather(1, chosen)
+            return Decision(self._in_form(gather(proposals.strokes, chosen)), scores)
         x = state_image(canvas, target, step, self.config.widths.view, focus)
         strokes = self.actor(x).unflatten(1, (self.config.bundle, STROKE_SIZE))
         if noise > 0:
             shift = torch.randn(strokes.shape, generator=generator).to(strokes.device)
             strokes = (strokes + noise * shift).clamp(0, 1)
-        return Decision(strokes, None)
+        return Decision(self._in_form(strokes), None)
+
+    def _in_form(self, strokes: Tensor) -> Tensor:
+        """What the kind of stroke leaves of 13 numbers: gray ones, or opaque black ones."""
+        return expand(reduce(strokes, self.config.form), self.config.form)
 
     def act(self, strokes: Tensor, side: int) -> Tensor:
         """Strokes as an action of the environment.
@@ -287,8 +293,3 @@ def parse_config(meta: dict[str, str]) -> PolicyConfig:
         return PolicyConfig(**given)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"holds no configuration of a painter ({error})") from None
-
-
-def agent_names() -> tuple[AgentName, ...]:
-    """The names that `PolicyConfig.agent` may have."""
-    return get_args(AgentName)

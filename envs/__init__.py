@@ -6,7 +6,7 @@
     env = gym.make("NeuralPaint-v0")
     envs = gym.make_vec("NeuralPaint-v0", num_envs=96)
 
-The docstring of each environment class in `neural_paint` is its specification.
+The docstring of each environment class in `neural_paint` and `variants` is its specification.
 """
 
 from collections.abc import Iterable
@@ -33,31 +33,31 @@ REGISTRATIONS = (
     ),
     Registration(
         id="NeuralPaintGray-v0",
-        env="neuralpaint.envs.neural_paint:NeuralPaintGrayEnv",
+        env="neuralpaint.envs.variants:NeuralPaintGrayEnv",
         vector="neuralpaint.envs.vector:NeuralPaintGrayVectorEnv",
         summary="one-channel pencil on white paper, 400 strokes",
     ),
     Registration(
         id="NeuralPaintOpaque-v0",
-        env="neuralpaint.envs.neural_paint:NeuralPaintOpaqueEnv",
+        env="neuralpaint.envs.variants:NeuralPaintOpaqueEnv",
         vector="neuralpaint.envs.vector:NeuralPaintOpaqueVectorEnv",
         summary="opaque strokes of one colour on white, for plotters and robots, 400 strokes",
     ),
     Registration(
         id="NeuralPaintL2-v0",
-        env="neuralpaint.envs.neural_paint:NeuralPaintL2Env",
+        env="neuralpaint.envs.variants:NeuralPaintL2Env",
         vector="neuralpaint.envs.vector:NeuralPaintL2VectorEnv",
         summary="the setting of Learning to Paint: black canvas, relative L2 reward, 200 strokes",
     ),
     Registration(
         id="NeuralPaintFaces-v0",
-        env="neuralpaint.envs.neural_paint:NeuralPaintFacesEnv",
+        env="neuralpaint.envs.variants:NeuralPaintFacesEnv",
         vector="neuralpaint.envs.vector:NeuralPaintFacesVectorEnv",
         summary="faces with masks and the attention-aware reward, 400 strokes",
     ),
     Registration(
         id="NeuralPaintBirds-v0",
-        env="neuralpaint.envs.neural_paint:NeuralPaintBirdsEnv",
+        env="neuralpaint.envs.variants:NeuralPaintBirdsEnv",
         vector="neuralpaint.envs.vector:NeuralPaintBirdsVectorEnv",
         summary="birds with masks and the attention-aware reward, 400 strokes",
     ),

@@ -16,15 +16,17 @@ from ..backend.graphs import Graphed
 from . import painting, spaces, targets
 from .neural_paint import (
     METADATA,
-    NeuralPaintBirdsEnv,
     NeuralPaintEnv,
+    Subject,
+    check_render_mode,
+    prepare,
+)
+from .variants import (
+    NeuralPaintBirdsEnv,
     NeuralPaintFacesEnv,
     NeuralPaintGrayEnv,
     NeuralPaintL2Env,
     NeuralPaintOpaqueEnv,
-    Subject,
-    check_render_mode,
-    prepare,
 )
 
 Output = Literal["numpy", "torch"]
@@ -310,30 +312,30 @@ class NeuralPaintVectorEnv(VectorEnv[dict[str, Any], Batch, Batch]):
 
 
 class NeuralPaintGrayVectorEnv(NeuralPaintVectorEnv):
-    """N paintings of `NeuralPaintGray-v0`, see `neural_paint.NeuralPaintGrayEnv`."""
+    """N paintings of `NeuralPaintGray-v0`, see `variants.NeuralPaintGrayEnv`."""
 
     single = NeuralPaintGrayEnv
 
 
 class NeuralPaintOpaqueVectorEnv(NeuralPaintVectorEnv):
-    """N paintings of `NeuralPaintOpaque-v0`, see `neural_paint.NeuralPaintOpaqueEnv`."""
+    """N paintings of `NeuralPaintOpaque-v0`, see `variants.NeuralPaintOpaqueEnv`."""
 
     single = NeuralPaintOpaqueEnv
 
 
 class NeuralPaintL2VectorEnv(NeuralPaintVectorEnv):
-    """N paintings of `NeuralPaintL2-v0`, see `neural_paint.NeuralPaintL2Env`."""
+    """N paintings of `NeuralPaintL2-v0`, see `variants.NeuralPaintL2Env`."""
 
     single = NeuralPaintL2Env
 
 
 class NeuralPaintFacesVectorEnv(NeuralPaintVectorEnv):
-    """N paintings of `NeuralPaintFaces-v0`, see `neural_paint.NeuralPaintFacesEnv`."""
+    """N paintings of `NeuralPaintFaces-v0`, see `variants.NeuralPaintFacesEnv`."""
 
     single = NeuralPaintFacesEnv
 
 
 class NeuralPaintBirdsVectorEnv(NeuralPaintVectorEnv):
-    """N paintings of `NeuralPaintBirds-v0`, see `neural_paint.NeuralPaintBirdsEnv`."""
+    """N paintings of `NeuralPaintBirds-v0`, see `variants.NeuralPaintBirdsEnv`."""
 
     single = NeuralPaintBirdsEnv

@@ -104,7 +104,7 @@ def paint(
         image = _demo_photo() if photo is None else read_image(photo)
         height, width = canvas_size(image, size)
         name = "demo" if photo is None else photo.stem
-        load_painter(method.value, weights)  # whatever is wrong with them is said now
+        painter = load_painter(method.value, weights)
         folder = writable_folder(out or Path("out") / name)
     except (ValueError, OSError) as error:
         fail(str(error))
@@ -146,8 +146,7 @@ def paint(
                 folder,
                 size=size,
                 settings=settings,
-                method=method.value,
-                weights=weights,
+                painter=painter,
                 source="astronaut.png" if photo is None else photo.name,
                 report=show,
             )

@@ -7,7 +7,7 @@ import torch
 from PIL import Image as PillowImage
 
 from neuralpaint.agents.descent import Image
-from neuralpaint.agents.optimise import Progress, Settings
+from neuralpaint.agents.optimise import Progress, Settings, optimise
 from neuralpaint.agents.paint import (
     canvas_size,
     metrics,
@@ -95,7 +95,7 @@ def test_interrupted_paintings_are_written(photo: Image, tmp_path: Path) -> None
     def stop(progress: Progress) -> None:
         raise KeyboardInterrupt
 
-    figures = paint_photo(photo, tmp_path, size=24, settings=QUICK, method="optimise", report=stop)
+    figures = paint_photo(photo, tmp_path, size=24, settings=QUICK, painter=optimise, report=stop)
     assert figures["interrupted"] is True
     assert len(Drawing.load(tmp_path / "strokes.json")) == figures["strokes"] == 5
     assert (tmp_path / "final.png").exists()

@@ -19,7 +19,6 @@ from neuralpaint.agents.policy import (
     AgentName,
     Policy,
     PolicyConfig,
-    agent_names,
     colours,
     load_policy,
     parse_config,
@@ -136,7 +135,7 @@ def test_more_proposals_than_a_bundle_begin_with_the_bundle() -> None:
 
 def test_only_a_resnet_sees_the_steps_that_are_left() -> None:
     with torch.no_grad():
-        for agent in agent_names():
+        for agent in AGENTS:
             made = policy(agent)
             now, then = (made(images(0), images(1), step).strokes for step in (STEP, 0 * STEP))
             assert torch.equal(now, then) == (AGENTS[agent].actor == "proposals")
@@ -309,7 +308,7 @@ def test_an_agent_has_a_reward_of_its_own(agent: AgentName) -> None:
 
 
 def test_names() -> None:
-    assert agent_names() == tuple(AGENTS) == get_args(AgentName)
+    assert tuple(AGENTS) == get_args(AgentName)
 
 
 @pytest.mark.parametrize("make", [Policy, lambda config: Policy(replace(config, form="gray"))])
@@ -318,3 +317,12 @@ def test_numbers_of_parameters(make: Callable[[PolicyConfig], Policy]) -> None:
     made = make(PolicyConfig(agent="ltp", size="thesis"))
     # ResNet-18 of 11.17 million and 512 * 65 + 65 numbers, nine inputs in place of three
     assert 11.1e6 < sum(weight.numel() for weight in made.parameters()) < 11.3e6
+
+
+def test_strokes_are_of_the_policys_form() -> None:
+    with torch.no_grad():
+        gray = policy("proposals", form="gray")(images(0), images(1), STEP).strokes
+        opaque = policy("ltp", form="opaque")(images(0), images(1), STEP, 0.5).strokes
+    assert (gray[..., 10:] == gray[..., 10:11]).all()
+    assert (opaque[..., [7, 9]] == 1).all()
+    assert (opaque[..., 10:] == 0).all()
