@@ -2,9 +2,8 @@
 
 import json
 import math
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -24,27 +23,9 @@ app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 
 
-class Finish(str, Enum):
-    """What the strokes are optimised for."""
-
-    process = "process"
-    picture = "picture"
-
-
-class Background(str, Enum):
-    """Colour of the empty canvas."""
-
-    black = "black"
-    white = "white"
-    mean = "mean"
-
-
-class Method(str, Enum):
-    """How the strokes are found."""
-
-    hybrid = "hybrid"
-    agent = "agent"
-    optimise = "optimise"
+Finish = Literal["process", "picture"]
+Background = Literal["black", "white", "mean"]
+Method = Literal["hybrid", "agent", "optimise"]
 
 
 @app.command()
@@ -61,7 +42,7 @@ def paint(
             help="hybrid: the agent proposes, the gradient refines; agent: the trained agent "
             "alone, in seconds; optimise: search without any training."
         ),
-    ] = Method.hybrid,
+    ] = "hybrid",
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the agent. [default: the shipped ones]")
     ] = None,
@@ -73,8 +54,8 @@ def paint(
     finish: Annotated[
         Finish,
         typer.Option(help="process: good at every moment; picture: only the end counts."),
-    ] = Finish.process,
-    background: Annotated[Background, typer.Option(help="The empty canvas.")] = Background.mean,
+    ] = "process",
+    background: Annotated[Background, typer.Option(help="The empty canvas.")] = "mean",
     effort: Annotated[
         float, typer.Option(help="Multiplies the work: 0.1 for a sketch, 3 for patience.")
     ] = 1.0,
@@ -96,23 +77,23 @@ def paint(
     try:
         settings = optimise.Settings(
             strokes=strokes,
-            finish=finish.value,
+            finish=finish,
             seed=seed,
-            background=background.value,
+            background=background,
             effort=effort,
         )
         image = _demo_photo() if photo is None else read_image(photo)
         height, width = canvas_size(image, size)
         name = "demo" if photo is None else photo.stem
-        painter = load_painter(method.value, weights)
+        painter = load_painter(method, weights)
         folder = writable_folder(out or Path("out") / name)
     except (ValueError, OSError) as error:
         fail(str(error))
     console.print(
         f"{'the demo portrait' if photo is None else photo.name}: {strokes} strokes on a canvas "
-        f"of {width} x {height} pixels, method {method.value}, finish {settings.finish}"
+        f"of {width} x {height} pixels, method {method}, finish {settings.finish}"
     )
-    if method is not Method.agent and min(height, width) > optimise.WORKING_SIDE:
+    if method != "agent" and min(height, width) > optimise.WORKING_SIDE:
         console.print(
             f"note: strokes are worked out on a canvas of {optimise.WORKING_SIDE} pixels and "
             f"then painted at {size}"

@@ -2,10 +2,9 @@
 
 import hashlib
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import (
@@ -26,46 +25,14 @@ if TYPE_CHECKING:
     from .agents.optimise import Settings
     from .renderers.drawing import Drawing
 
+Agent = Literal["proposals", "attention", "thesis", "ltp"]
+Size = Literal["small", "thesis"]
+Model = Literal["bezier", "neural"]
+Precision = Literal["bf16", "fp32"]
+Subject = Literal["none", "face", "object"]
+
 train = typer.Typer(help="Train a network.", no_args_is_help=True)
 evaluate = typer.Typer(help="Measure a network over many pictures.", no_args_is_help=True)
-
-
-class Agent(str, Enum):
-    """What is trained."""
-
-    proposals = "proposals"
-    attention = "attention"
-    thesis = "thesis"
-    ltp = "ltp"
-
-
-class Size(str, Enum):
-    """How large its networks are."""
-
-    small = "small"
-    thesis = "thesis"
-
-
-class Model(str, Enum):
-    """What the gradient goes through."""
-
-    bezier = "bezier"
-    neural = "neural"
-
-
-class Precision(str, Enum):
-    """Of the networks' products."""
-
-    bf16 = "bf16"
-    fp32 = "fp32"
-
-
-class Subject(str, Enum):
-    """What the pictures show, for the figures of foreground and background."""
-
-    none = "none"
-    face = "face"
-    object = "object"
 
 
 @train.command("painter")
@@ -79,15 +46,15 @@ def train_painter(
     ] = 200_000,
     agent: Annotated[
         Agent, typer.Option(help="proposals: ours; thesis: chapter 6; ltp: Learning to Paint.")
-    ] = Agent.proposals,
-    size: Annotated[Size, typer.Option(help="Of the networks.")] = Size.small,
+    ] = "proposals",
+    size: Annotated[Size, typer.Option(help="Of the networks.")] = "small",
     env: Annotated[str, typer.Option(help="Id of the environment.")] = "NeuralPaint-v0",
     reward: Annotated[
         str, typer.Option(help="psnr, l1, l2, full, ... [default: the agent's own]")
     ] = "",
     model: Annotated[
         Model, typer.Option(help="bezier: the exact rasteriser; neural: H_r.")
-    ] = Model.bezier,
+    ] = "bezier",
     critic: Annotated[
         bool | None,
         typer.Option(help="Value what comes after. [default: not for agent proposals]"),
@@ -111,7 +78,7 @@ def train_painter(
     ] = 200,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of the networks.")] = Precision.bf16,
+    precision: Annotated[Precision, typer.Option(help="Of the networks.")] = "bf16",
     save_every: Annotated[int, typer.Option(help="Updates between checkpoints.")] = 500,
     evaluate_every: Annotated[int, typer.Option(help="Updates between held-out figures.")] = 500,
     as_json: JsonOption = False,
@@ -131,7 +98,7 @@ def train_painter(
         from .agents import train as training
     except ImportError as error:
         fail(str(error))
-    proposes = agent in (Agent.proposals, Agent.attention)
+    proposes = agent in ("proposals", "attention")
     bar = Progress(
         TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
         BarColumn(),
@@ -145,8 +112,8 @@ def train_painter(
         settings = training.Settings(
             steps=steps,
             env=env,
-            agent=agent.value,
-            size=size.value,
+            agent=agent,
+            size=size,
             reward=reward,
             canvas=canvas,
             paintings=paintings,
@@ -158,10 +125,10 @@ def train_painter(
             evaluate_every=evaluate_every,
             seed=seed,
             update=learning.UpdateConfig(
-                model=model.value,
+                model=model,
                 rate=(3e-3 if proposes else 1e-3) if rate is None else rate,
-                critic=agent is not Agent.proposals if critic is None else critic,
-                precision=precision.value,
+                critic=agent != "proposals" if critic is None else critic,
+                precision=precision,
                 proposals=proposals,
             ),
         )
@@ -204,7 +171,7 @@ def evaluate_painter(
     effort: Annotated[float, typer.Option(help="As of `paint`.")] = 1.0,
     subject: Annotated[
         Subject, typer.Option(help="What the pictures show: masks, and faces are looked for.")
-    ] = Subject.none,
+    ] = "none",
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -233,7 +200,7 @@ def evaluate_painter(
         own = [None if name == "optimise" and len(names) > 1 else weights for name in names]
         painters = {name: load_painter(name, w) for name, w in zip(names, own, strict=True)}
         titles = [_title(name, effort, w) for name, w in zip(names, own, strict=True)]
-        detector = load_detector() if subject is Subject.face else None
+        detector = load_detector() if subject == "face" else None
         writable_folder(out)
         optimise.prepare()
         summaries = []
@@ -306,4 +273,4 @@ def object_masks(path: Path, image: "Image") -> "Image":
     return cached_mask(path, "object", image=image)
 
 
-MASKS = {Subject.none: None, Subject.face: face_masks, Subject.object: object_masks}
+MASKS = {"none": None, "face": face_masks, "object": object_masks}

@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -151,9 +152,9 @@ def test_doctor_names_devices_versions_and_weights() -> None:
 
 
 def test_options_offer_what_the_painter_knows() -> None:
-    assert tuple(finish.value for finish in Finish) == FINISHES
-    assert tuple(background.value for background in Background) == BACKGROUNDS
-    assert tuple(method.value for method in Method) == METHODS
+    assert get_args(Finish) == FINISHES
+    assert get_args(Background) == BACKGROUNDS
+    assert get_args(Method) == METHODS
 
 
 def test_help_shows_every_command() -> None:
