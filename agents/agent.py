@@ -28,7 +28,7 @@ from ..renderers import bezier
 from ..renderers.drawing import MAX_STROKES, Drawing
 from ..renderers.stroke import rescale
 from .policy import Policy
-from .proposals import GRID, VIEW, ProposalActor, Proposals, choose, gather, view
+from .proposals import GRID, VIEW, ProposalActor, Proposals, choose, gather, reward_of, view
 
 Image = NDArray[np.float32]
 Advance = Callable[[int], None]
@@ -186,10 +186,10 @@ class Painter:
             [error[v.top : v.top + v.side, v.left : v.left + v.side].sum() for v in seen]
         )
         if self.policy.config.reward == "psnr":  # the score is the share of a view's error
-            gains = wrong[:, None] * (1 - 10 ** -decision.scores.exp())
+            gains = wrong[:, None] * (1 - 10 ** -reward_of(decision.scores))
         else:  # a mean over a view's pixels
             sides = wrong.new_tensor([one.side for one in seen])
-            gains = sides[:, None].square() * decision.scores.exp()
+            gains = sides[:, None].square() * reward_of(decision.scores)
         together = Proposals(strokes.flatten(0, 1)[None], gains.clamp(min=1e-9).log().view(1, -1))
         chosen = choose(together, min(count, together.scores.shape[1]))  # there are no more
         return gather(together.strokes, chosen)[0]

@@ -32,7 +32,7 @@ from .attention import reconstruction_loss
 from .critic import Critic
 from .discriminator import Discriminator, discriminator_loss
 from .policy import STATE_CHANNELS, Decision, Policy, PolicyConfig, colours, state_image
-from .proposals import ProposalActor
+from .proposals import ProposalActor, score_of
 
 MODELS = ("bezier", "neural")
 SOFTNESS = 0.7
@@ -47,7 +47,6 @@ SMALLEST_BF16 = 32
 """Side in pixels below which the ResNets end in convolutions of single pixels, whose bfloat16
 gradients oneDNN gets wrong (infinite): those canvases are learned from in full precision."""
 
-SMALLEST_SHARE = 3e-3
 SCORE_WEIGHT = 0.1
 ATTENTION_RATE = 2e-4  # Sec 6.4.1
 ADAM = (0.9, 0.99)
@@ -281,7 +280,7 @@ class Learner:
             loss = loss * (TYPICAL_REWARD / reward.detach().abs().mean().clamp(min=1e-8))
         figures = {"actor_loss": loss.item(), "reward": reward.mean().item()}
         if decision.scores is not None:
-            truth = self._log_rewards(state, decision.strokes.detach())
+            truth = score_of(self._rewards_of_each(state, decision.strokes.detach()))
             score_loss = functional.smooth_l1_loss(decision.scores, truth)
             loss = loss + SCORE_WEIGHT * score_loss
             figures["score_loss"] = score_loss.item()
@@ -316,18 +315,13 @@ class Learner:
         return self.config.gamma ** after.bundle.shape[1] * (~ended).float()
 
     @torch.no_grad()
-    def _log_rewards(self, state: painting.State, strokes: Tensor) -> Tensor:
-        """Logarithm of what each stroke of a bundle was worth by itself, (B, K).
-
-        Strokes that did harm count as a small share of the bundle's best one.
-        """
+    def _rewards_of_each(self, state: painting.State, strokes: Tensor) -> Tensor:
+        """What each stroke of a bundle was worth by itself, (B, K)."""
         form, colour = self.process.form, self.process.colour
         painted = expand(reduce(strokes, form), form, colour)
         before, after = along(state, painted, self.model)
         with devices.autocast(self.device, self.dtype):
-            each = painting.reward(before, after, self.reward).view(strokes.shape[:2])
-        best = each.max(1, keepdim=True).values.clamp(min=1e-6)
-        return torch.maximum(each, SMALLEST_SHARE * best).log()
+            return painting.reward(before, after, self.reward).view(strokes.shape[:2])
 
     def _descend(self, name: str, loss: Tensor) -> float:
         """One step of one optimiser; returns the norm of the gradient, or the loss if no actor."""

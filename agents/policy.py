@@ -112,8 +112,8 @@ class Decision(NamedTuple):
     Attributes:
         strokes: (B, K, 13) float32 in [0, 1], in the order of painting, as the policy's kind of
             stroke has them.
-        scores: (B, K), the reward that the actor expects of each stroke, as a logarithm; None from
-            an actor that expects none.
+        scores: (B, K), `proposals.score_of` the reward that the actor expects of each stroke; None
+            from an actor that expects none.
     """
 
     strokes: Tensor

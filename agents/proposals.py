@@ -11,6 +11,7 @@ continuous numbers by gradient follows P-DQN (Xiong et al. 2018).
 B batch, G = 16 cells a side, N = G * G proposals, K strokes of a bundle.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,31 @@ OFFSET = 0.12
 """How far the middle of a stroke may lie from its cell, in canvas widths."""
 
 PICTURES = 9  # canvas, target and what is missing
-LOG_GAIN = -6.0  # of a typical stroke, the natural logarithm of the share of the error it removes
+LOG_GAIN = -6.0  # score of a typical stroke
+
+
+SMALLEST_REWARD = 1e-4
+"""Rewards nearer to 0 than this are told apart on a straight scale, larger ones on a logarithm."""
+
+
+def score_of(reward: Tensor) -> Tensor:
+    """A reward as the actor expects it: its natural logarithm, but for small and negative ones.
+
+    The rewards of single strokes span four powers of ten, and some strokes do harm, so neither the
+    plain number nor its logarithm will do: asinh(r / s) - ln(2 / s), s = 1e-4, is ln r for r >> s.
+
+    Args:
+        reward: any shape, any finite numbers.
+
+    Returns:
+        The same shape; a larger reward has a larger score.
+    """
+    return torch.asinh(reward / SMALLEST_REWARD) - math.log(2 / SMALLEST_REWARD)
+
+
+def reward_of(score: Tensor) -> Tensor:
+    """The inverse of `score_of`."""
+    return SMALLEST_REWARD * torch.sinh(score + math.log(2 / SMALLEST_REWARD))
 
 
 class Proposals(NamedTuple):
@@ -36,8 +61,7 @@ class Proposals(NamedTuple):
 
     Attributes:
         strokes: (B, N, 13) in [0, 1], Eq 6.1.
-        scores: (B, N), the natural logarithm of the share of the error that the stroke is expected
-            to remove.
+        scores: (B, N), `score_of` the reward that is expected of the stroke.
     """
 
     strokes: Tensor

@@ -180,19 +180,18 @@ class Masked:
 class Focus:
     """The focus reward R_focus (Eq 6.6, 6.7): strokes on the subject earn more.
 
-    The strokes of the step are painted onto the focused image of the canvas before it. If they lie
-    on the subject, that comes close to the focused image of the canvas after it; paint beside the
-    subject is missing there:
+    The strokes of the step are painted onto the focused image of the canvas before it,
+    blend(C, a) = a_c + (1 - a_r) C. If they lie on the subject, that comes closer to the focused
+    image of the canvas after it than C_focus(t) itself is; paint beside the subject is missing
+    there:
 
-        L_focus(t) = min(|blend(C_focus(t), a_t) - C_focus(t+1)|, lambda) * f_mask,
-        blend(C, a) = a_c + (1 - a_r) C,        R_focus(t) = -mean[L_focus(t)]
+        R_focus(t) = mean[ min(|C_focus(t) - C_focus(t+1)|, lambda) * f_mask
+                           - min(|blend(C_focus(t), a_t) - C_focus(t+1)|, lambda) * f_mask ]
 
     Reading: as printed, Eq 6.7 is the drop from L_focus(t) to L_focus(t+1), and "max" a misprint of
     "mean". The second loss hangs on the action after this one, while a reward must be known when
-    its step is taken; what an action can do about the sum of these drops is to make its own
-    L_focus small, which is what the text asks of it. Measuring the drop from the distance without
-    the strokes, |C_focus(t) - C_focus(t+1)|, was tried: it pays for any change of the subject, also
-    for the worse, and agents learned just that.
+    its step is taken. So the loss "before" is the same distance without the strokes of the step.
+    Minus the loss alone was tried too, and agents did worse with it (docs/results.md).
 
     A canvas that is not square is squeezed into the focused image, and strokes with it, save that
     their ends stay round.
@@ -228,10 +227,11 @@ class Focus:
         height, width = old.shape[2:]
         strokes = rescale(after.bundle, min(after.canvas.shape[2:]), min(height, width))
         blend = self.paint(old, strokes)
-        loss = clipped_difference(blend, new, self.limit)
+        drop = clipped_difference(old, new, self.limit)
+        drop = drop - clipped_difference(blend, new, self.limit)
         if self.mask is not None:
-            loss = loss * self.mask(after.target, height, width)
-        return -image_mean(loss)
+            drop = drop * self.mask(after.target, height, width)
+        return image_mean(drop)
 
     def image(self, canvas: Tensor) -> Tensor:
         """C_focus of each canvas.

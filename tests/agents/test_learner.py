@@ -171,10 +171,8 @@ def test_scores_are_taught_logarithms_of_single_rewards() -> None:
     learner = make(reward="l2", config=process(bundle=3))
     worth = torch.tensor([[0.2, -0.1, 0.05], [-0.3, -0.2, -0.1]])
     learner.reward = lambda before, after: worth.flatten()
-    logs = learner._log_rewards(states(learner.process, count=2), torch.rand(2, 3, 13))
-    # Harm counts as 3/1000 of the best of the bundle, and that as a millionth where all do harm.
-    expected = [[0.2, 0.0006, 0.05], [3e-9, 3e-9, 3e-9]]
-    torch.testing.assert_close(logs, torch.tensor(expected).log())
+    each = learner._rewards_of_each(states(learner.process, count=2), torch.rand(2, 3, 13))
+    assert torch.equal(each, worth)
 
 
 def test_scores_are_of_strokes_as_the_form_paints_them() -> None:
@@ -182,8 +180,7 @@ def test_scores_are_of_strokes_as_the_form_paints_them() -> None:
     config = process(form="opaque")
     learner = make(reward="l2", config=config)
     strokes = torch.rand(3, 2, 13, generator=devices.generator(0))
-    logs = learner._log_rewards(states(config), strokes)
-    torch.testing.assert_close(logs, torch.full((3, 2), math.log(3e-9)))
+    assert torch.equal(learner._rewards_of_each(states(config), strokes), torch.zeros(3, 2))
 
 
 # --- following -----------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from neuralpaint.agents.proposals import (
     decode,
     gather,
     gumbel,
+    reward_of,
+    score_of,
     view,
 )
 from neuralpaint.envs.procedural import picture
@@ -281,3 +283,13 @@ def test_training_lowers_the_error_and_beats_random_strokes() -> None:
     assert trained < untrained - 0.1
     assert trained < np.log(0.9)
     assert trained < random - 0.3
+
+
+def test_scores_are_logarithms_of_rewards_that_may_be_negative() -> None:
+    reward = torch.tensor([-0.1, -1e-4, 0.0, 1e-4, 0.02, 0.5])
+    score = score_of(reward)
+    assert (score.diff() > 0).all()
+    torch.testing.assert_close(score[-2:], reward[-2:].log(), atol=1e-4, rtol=0)
+    # asinh(1) = ln(1 + sqrt 2), ln(2 / 1e-4) = 9.903488
+    assert score[2:4].tolist() == pytest.approx([-9.903488, 0.881374 - 9.903488], abs=1e-5)
+    torch.testing.assert_close(reward_of(score), reward, atol=1e-6, rtol=1e-3)
