@@ -175,7 +175,7 @@ class Painter:
         target = torch.stack([one.cut(self.target) for one in seen])
         left = max(0.0, 1 - self.done / self.budget)
         step = torch.full((len(seen), 1), left, device=canvas.device)
-        with devices.autocast(canvas.device):
+        with devices.autocast(canvas.device), devices.one_thread(canvas.device):
             decision = self.policy(canvas, target, step, count=min(2 * count, GRID**2))
         strokes = torch.stack(
             [self._on_canvas(part, one) for part, one in zip(decision.strokes, seen, strict=True)]

@@ -2,7 +2,7 @@
 
 1. Grow. The trained agent paints on; whenever the number of strokes has doubled, all strokes move
    together by gradient, on a canvas of half the size, which costs a third.
-2. Renew and polish as in `optimise`, in half as many steps; the strokes that are taken out because
+2. Renew and polish as in `optimise`, for a process in half as many steps; the strokes that are taken out because
    they do not help are replaced by what the agent would paint now.
 
 What the gradient minimises decides the finish, as in `optimise`. There strokes are found by trying
@@ -57,11 +57,13 @@ def hybrid(
 
 
 class _Hybrid(Search):
-    renewals, polishing = 8, 600
-
     def __init__(self, policy: Policy, target: Image, settings: Settings, report: Report) -> None:
         super().__init__(target, settings, report)
         self.policy = policy
+        if (
+            settings.finish == "process"
+        ):  # a canvas that alone counts takes as long as in `optimise`
+            self.renewals, self.polishing = 8, 600
 
     def grow(self) -> None:
         """The agent paints, with a descent whenever the number of strokes has doubled."""

@@ -4,7 +4,8 @@ import os
 import platform
 import resource
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,27 @@ def resolve(spec: str | torch.device = "auto") -> torch.device:
     if number >= count:
         raise ValueError(f"device {name!r} does not exist: the last of {count} is cuda:{count - 1}")
     return torch.device("cuda", number)
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """Context in which PyTorch computes on one thread: results that do not depend on their number.
+
+    Convolutions add up in another order on two threads than on one. The number belongs to the
+    whole process and is set back at the end; on a GPU nothing is changed.
+
+    Args:
+        device: A device from `resolve`.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def synchronize(device: torch.device) -> None:

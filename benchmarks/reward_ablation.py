@@ -28,7 +28,6 @@ from neuralpaint.envs import targets
 from neuralpaint.envs.datasets import image_files, split
 from neuralpaint.envs.subjects import Kind as Subject
 
-REWARDS = ("full", "l1")
 COUNTS = (50, 100)
 Figures = dict[str, list[float]]
 
@@ -106,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("pictures", type=Path, help="folder of pictures")
     parser.add_argument("--subject", choices=("face", "object"), default="object")
+    parser.add_argument("--reward", default="full", help="what is compared with l1")
     parser.add_argument("--attention", type=Path, help="weights; the shipped ones by default")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--updates", type=int, default=300)
@@ -120,7 +120,7 @@ def main() -> None:
     writable_folder(options.out)
     results: dict[tuple[str, int], Figures] = {}
     for seed in range(options.seeds):
-        for reward in REWARDS:
+        for reward in (options.reward, "l1"):
             path = options.out / f"{reward}-{seed}-{options.updates}.json"
             if not path.exists():
                 agent = train(seen, reward, seed, options)
@@ -129,16 +129,16 @@ def main() -> None:
             results[reward, seed] = json.loads(path.read_text("utf-8"))
             for name, values in results[reward, seed].items():
                 print(f"{reward}_{seed}_{name} {np.mean(values):.3f} dB", flush=True)
-    for name in results["full", 0]:
+    for name in results[options.reward, 0]:
         by_seed = np.array(
             [
-                np.subtract(results["full", seed][name], results["l1", seed][name])
+                np.subtract(results[options.reward, seed][name], results["l1", seed][name])
                 for seed in range(options.seeds)
             ]
         )
-        print(f"full_minus_l1_{name}_over_pictures {interval(by_seed.mean(0))} dB")
+        print(f"{options.reward}_minus_l1_{name}_over_pictures {interval(by_seed.mean(0))} dB")
         if options.seeds > 1:
-            print(f"full_minus_l1_{name}_over_seeds {interval(by_seed.mean(1))} dB")
+            print(f"{options.reward}_minus_l1_{name}_over_seeds {interval(by_seed.mean(1))} dB")
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ class Masked:
         mask: weigh the pixels; False weighs all alike.
         features: add L_vgg.
         weight: of L_vgg. Reading: Eq 6.4 adds it with weight 1, but squared features have no
-            natural scale. Those of layer 17 change a hundred times as much as the pixels, so that
+            natural scale. Those of layer 17 change dozens of times as much as the pixels, so that
             R_m would be the VGG reward alone, which Sec 6.3.3.2 calls unsatisfactory. The default
             brings both terms to one size.
     """

@@ -60,7 +60,7 @@ def test_same_bits_on_any_number_of_threads(photo: Image, policy: Policy, one_th
     drawings = []
     for threads in (1, 1, 2):
         torch.set_num_threads(threads)
-        drawings.append(hybrid(photo, 48, 64, quick(60), policy=policy).strokes)
+        drawings.append(hybrid(photo, 96, 128, quick(100), policy=policy).strokes)
     np.testing.assert_array_equal(drawings[0], drawings[1])
     np.testing.assert_array_equal(drawings[0], drawings[2])
 

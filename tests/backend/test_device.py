@@ -255,3 +255,17 @@ def test_gpu_peak_memory() -> None:
     with pytest.raises(RuntimeError) as full:
         torch.empty(2**50, device=gpu)
     assert dev.is_out_of_memory(full.value)
+
+
+def test_one_thread_is_set_back() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with dev.one_thread(torch.device("cpu")):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(KeyError), dev.one_thread(torch.device("cpu")):
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
