@@ -2,8 +2,8 @@
 
 1. Grow. The trained agent paints on; whenever the number of strokes has doubled, all strokes move
    together by gradient, on a canvas of half the size, which costs a third.
-2. Renew and polish as in `optimise`, for a process in half as many steps; the strokes that are taken out because
-   they do not help are replaced by what the agent would paint now.
+2. Renew and polish as in `optimise`, for a process in half as many steps; the strokes that are
+   taken out because they do not help are replaced by what the agent would paint now.
 
 What the gradient minimises decides the finish, as in `optimise`. There strokes are found by trying
 many at random; the agent's first guess is worth hundreds of trials and takes one forward pass.
