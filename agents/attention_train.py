@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import Tensor
 
 from ..backend import device as devices
+from ..backend.datasets import image_files, split
 from ..backend.files import MediaError, writable_folder
 from ..envs import painting, subjects, targets
-from ..envs.datasets import image_files, split
 from ..renderers import get
 from .agent import paint_batch
 from .attention import Attention, build_attention, reconstruction_loss, save_attention
@@ -28,7 +28,10 @@ from .policy import Policy, load_policy
 from .replay import Replay
 from .rollout import Rollout
 
-PAINTINGS, STATES, BATCH, EVERY = 32, 2048, 32, 4
+PAINTINGS, STATES, BATCH, EVERY = 32, 2048, 32, 2
+BUDGET = 200
+"""Strokes of a painting. The sooner it ends, the more pictures are seen; at twice as many strokes
+and half as many steps, hundreds of updates saw the same few dozen."""
 HELD = 64
 """Held-out pictures that are measured, at most."""
 
@@ -102,7 +105,7 @@ def evaluate(attention: Attention, policy: Policy, image: Tensor, mask: Tensor) 
         answers = {
             "loss": attention(canvas).image,
             "canvas": torch.nn.functional.interpolate(canvas, (attention.side,) * 2, mode="area"),
-            "black": torch.zeros(len(image), 3, attention.side, attention.side),
+            "black": image.new_zeros(len(image), 3, attention.side, attention.side),
         }
         for name, answer in answers.items():
             sums[name] += float(reconstruction_loss(answer, canvas, mask)) / steps
@@ -123,20 +126,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--canvas", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help='"cpu", "cuda", "cuda:1", "auto"')
     options = parser.parse_args(arguments)
     try:
+        device = devices.resolve(options.device)
         writable_folder(options.out)
         seen, held = split(image_files(options.targets), options.held_out)
-        policy = load_policy()
+        policy = load_policy().to(device)
         canvas = targets.Canvas(3, options.canvas, options.canvas)
-        process = painting.Config(canvas=options.canvas, background="mean")
+        process = painting.Config(canvas=options.canvas, background="mean", budget=BUDGET)
         source = targets.open_source(seen, canvas, options.subject)
         kept = _subjects(held[:HELD], canvas, options.subject)
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, RuntimeError) as error:
         parser.error(str(error))
     torch.manual_seed(options.seed)
-    attention = build_attention(options.size)
-    rollout = Rollout(process, get("bezier"), source, PAINTINGS, options.seed, torch.device("cpu"))
+    attention = build_attention(options.size).to(device)
+    rollout = Rollout(process, get("bezier"), source, PAINTINGS, options.seed, device)
     columns = (
         TextColumn("update {task.completed}/{task.total}"),
         BarColumn(),
@@ -154,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.seed,
             lambda update, loss: progress.update(task, completed=update, loss=loss),
         )
-    figures = evaluate(attention, policy, *targets.stack(kept, torch.device("cpu")))
+    figures = evaluate(attention, policy, *targets.stack(kept, device))
     save_attention(attention, options.out / "attention.safetensors", options.size)
     print(json.dumps({"weights": str(options.out / "attention.safetensors"), "held_out": figures}))
 

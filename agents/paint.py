@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..backend import device as devices
 from ..backend.files import writable_folder, write_json, write_text
 from ..backend.media import resize, to_uint8, write_image
+from ..backend.sheet import sheet
 from ..backend.video import write_video
 from ..renderers.drawing import Drawing
 from ..renderers.replay import canvases, fit_size
@@ -22,7 +23,6 @@ from ..renderers.svg import to_svg
 from .descent import Image
 from .methods import DEFAULT, Painter, load_painter
 from .optimise import Report, Settings
-from .sheet import sheet
 
 LONGEST_SIDE = 1024
 """Longer side in pixels of final.png and of the video, at most."""

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from ..backend import device as devices
 from ..backend.checkpoints import Checkpoint, Checkpoints, read, same_settings
+from ..backend.datasets import image_files, split
 from ..backend.files import MediaError, read_json, writable_folder, write_json
 from ..backend.media import write_image
+from ..backend.sheet import sheet
 from ..envs import painting, targets
-from ..envs.datasets import image_files, split
 from .ddpg import ModelBasedDDPG
 from .learner import UpdateConfig
 from .policy import colours, load_policy, save_policy
-from .sheet import sheet
 
 COUNTS = (50, 100, 200, 400)
 SHOWN, MEASURED = 8, 64

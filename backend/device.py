@@ -29,8 +29,8 @@ def resolve(spec: str | torch.device = "auto") -> torch.device:
     """Turn a user's choice of device into one that exists.
 
     Args:
-        spec: "auto" (the current GPU if there is one, else the CPU), "cpu", "cuda" (the current
-            GPU), "cuda:N", or a torch.device.
+        spec: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda" (the GPU that torchrun
+            gave this process by LOCAL_RANK, else the current one), "cuda:N", or a torch.device.
 
     Returns:
         The device; a GPU always carries its index, so that it equals the device of its tensors.
@@ -49,7 +49,7 @@ def resolve(spec: str | torch.device = "auto") -> torch.device:
         raise ValueError(f"unknown device {name!r}: use 'auto', 'cpu', 'cuda' or 'cuda:N'")
     if not torch.cuda.is_available():
         raise RuntimeError(f"no GPU for device {name!r}: {_why_no_gpu()}, or use device='cpu'")
-    number = int(index) if index else torch.cuda.current_device()
+    number = int(index or os.environ.get("LOCAL_RANK", torch.cuda.current_device()))
     count = torch.cuda.device_count()
     if number >= count:
         raise ValueError(f"device {name!r} does not exist: the last of {count} is cuda:{count - 1}")

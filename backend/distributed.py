@@ -45,6 +45,29 @@ class Group:
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The rows of all processes, in the order of their ranks, differentiably.
+
+        Every process must then work out the same loss of all rows: its gradient with respect to a
+        process's own rows is the sum over the processes, so `average` over the gradients
+        of the parameters gives that of one process with all rows.
+
+        Args:
+            tensor: (n, ...), of one shape everywhere.
+
+        Returns:
+            (size n, ...); the tensor itself where there is one process.
+        """
+        if self.size == 1:
+            return tensor
+        if not tensor.is_floating_point():
+            parts = [torch.empty_like(tensor) for _ in range(self.size)]
+            dist.all_gather(parts, tensor.contiguous())
+            return torch.cat(parts)
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(all_gather(tensor.contiguous()))
+
     def wait(self) -> None:
         """Return when every process is here."""
         if self.size > 1:
@@ -61,6 +84,8 @@ def start(device: torch.device) -> Group:
         The group.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Group()
 

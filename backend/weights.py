@@ -6,7 +6,10 @@ unknown, of another shape or kind, or not finite.
 """
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -19,9 +22,14 @@ from torch import Tensor, nn
 from .files import write_bytes
 
 Network = TypeVar("Network", bound=nn.Module)
+Answer = TypeVar("Answer")
 
-HUB_SECONDS = 3.0
+HUB_SECONDS = 4.0
 """How long the Hub may take to answer, before any download."""
+
+
+class NoSuchHubFileError(FileNotFoundError):
+    """The Hub answered, and the repository has no such file."""
 
 
 def save_weights(
@@ -143,6 +151,7 @@ def hub_file(
     instead: str,
     max_bytes: int,
     *,
+    revision: str | None = None,
     local_files_only: bool = False,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
@@ -154,6 +163,7 @@ def hub_file(
         name: of the file in it.
         instead: what a user without the Hub can do, the end of the error's sentence.
         max_bytes: refuse to download more.
+        revision: branch, tag or commit; None for the main branch.
         local_files_only: never ask the Hub.
         cache_dir: the Hub's cache, by default its own.
         token: for the Hub, where one is needed.
@@ -162,35 +172,72 @@ def hub_file(
         The file on this machine.
 
     Raises:
-        FileNotFoundError: neither worked; says what was tried.
+        NoSuchHubFileError: the Hub's repository has no such file.
+        FileNotFoundError: neither worked; says what was tried, within `HUB_SECONDS`.
         ValueError: the Hub's file is larger than `max_bytes`.
     """
-    cached = huggingface_hub.try_to_load_from_cache(repository, name, cache_dir)
+    cached = huggingface_hub.try_to_load_from_cache(repository, name, cache_dir, revision)
     if isinstance(cached, str):
         return Path(cached)
-    from huggingface_hub.errors import HfHubHTTPError  # here, as it takes its time to import
+    from huggingface_hub import errors  # here, as it takes its time to import
 
     # The library that speaks HTTP for the Hub's client has changed; its root error is always this.
-    http_error = cast(type[Exception], HfHubHTTPError.__bases__[0])
+    http_error = cast(type[Exception], errors.HfHubHTTPError.__bases__[0])
     reason = "local_files_only keeps it from asking the Hub"
+    kind: type[FileNotFoundError] = FileNotFoundError
     if not local_files_only:
         try:
             # One question first: a download repeats it for 23 s where the Hub is out of reach.
-            url = huggingface_hub.hf_hub_url(repository, name)
-            size = huggingface_hub.get_hf_file_metadata(url, token=token, timeout=HUB_SECONDS).size
+            url = huggingface_hub.hf_hub_url(repository, name, revision=revision)
+            size = _within(
+                HUB_SECONDS,
+                lambda: (
+                    huggingface_hub.get_hf_file_metadata(url, token=token, timeout=HUB_SECONDS).size
+                ),
+            )
             if size is not None and size > max_bytes:
                 raise ValueError(f"{url}: {size} bytes, more than the limit of {max_bytes}")
             path = huggingface_hub.hf_hub_download(
-                repository, name, cache_dir=cache_dir, token=token, etag_timeout=HUB_SECONDS
+                repository,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                token=token,
+                etag_timeout=HUB_SECONDS,
             )
             return Path(path)
+        except errors.RepositoryNotFoundError:
+            reason = "the Hub shows no such repository (a private one needs a token)"
+        except errors.RevisionNotFoundError:
+            reason = f"the repository has no revision {revision}"
+        except errors.RemoteEntryNotFoundError:
+            reason, kind = "the repository on the Hub has no such file", NoSuchHubFileError
         except (OSError, http_error) as error:
             text = (str(error) or type(error).__name__).splitlines()[0]
             reason = f"the Hub could not be reached ({text})"
     folder = cache_dir or huggingface_hub.constants.HF_HUB_CACHE
-    raise FileNotFoundError(
-        f"{name} of {repository}: not in the cache {folder}, and {reason}; {instead}"
-    )
+    raise kind(f"{name} of {repository}: not in the cache {folder}, and {reason}; {instead}")
+
+
+def _within(seconds: float, question: Callable[[], Answer]) -> Answer:
+    """The answer to a question, or TimeoutError.
+
+    The HTTP client's own limit is for each address of a host and each step of a connection: behind
+    a firewall that drops everything they add up to a minute. The thread is left to end by itself.
+    """
+    future: Future[Answer] = Future()
+
+    def ask() -> None:
+        try:
+            future.set_result(question())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=ask, name="neuralpaint-hub", daemon=True).start()
+    try:
+        return future.result(seconds)
+    except FutureTimeoutError as error:  # no builtin one in Python 3.10
+        raise TimeoutError(f"no answer within {seconds:g} s") from error
 
 
 def _sorted_meta(file: bytes) -> bytes:

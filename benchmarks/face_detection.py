@@ -8,8 +8,8 @@ from pathlib import Path
 
 from measure import show
 from neuralpaint.agents.detect import HaarDetector, has_face
+from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.backend.media import read_image
-from neuralpaint.envs.datasets import image_files, split
 
 PADS, SCALES = (0.0, 0.25, 0.5), (1, 2)
 

@@ -18,8 +18,8 @@ from measure import show
 from neuralpaint.agents.agent import paint_batch
 from neuralpaint.agents.ddpg import ModelBasedDDPG
 from neuralpaint.agents.learner import UpdateConfig
+from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.envs import targets
-from neuralpaint.envs.datasets import image_files, split
 
 CANVAS, COUNTS = 64, (50, 100)
 PAINTINGS, UPDATES_PER_STEP = 16, 2

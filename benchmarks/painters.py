@@ -23,8 +23,8 @@ from neuralpaint.agents.hybrid import hybrid
 from neuralpaint.agents.optimise import Settings, optimise, prepare
 from neuralpaint.agents.paint import canvas_size, metrics
 from neuralpaint.agents.policy import load_policy
+from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.backend.media import ImageArray, read_image, resize
-from neuralpaint.envs.datasets import image_files, split
 from neuralpaint.renderers.drawing import Drawing
 from neuralpaint.renderers.replay import canvases
 

@@ -10,7 +10,10 @@ intervals, over pictures and over seeds.
 
 import argparse
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +24,23 @@ from neuralpaint.agents.agent import paint_batch
 from neuralpaint.agents.attention import load_attention
 from neuralpaint.agents.ddpg import ModelBasedDDPG
 from neuralpaint.agents.learner import UpdateConfig
-from neuralpaint.agents.policy import Policy, load_policy
+from neuralpaint.agents.policy import Policy, load_policy, save_policy
 from neuralpaint.agents.proposals import CELL, PICTURES
+from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.backend.files import writable_folder, write_json
-from neuralpaint.envs import targets
-from neuralpaint.envs.datasets import image_files, split
+from neuralpaint.envs import rewards, targets
 from neuralpaint.envs.subjects import Kind as Subject
 
 COUNTS = (50, 100)
+UPDATES_PER_STEP = 2
 Figures = dict[str, list[float]]
+
+
+class Job(NamedTuple):
+    """One agent to train."""
+
+    reward: str
+    seed: int
 
 
 def train(files: list[Path], reward: str, seed: int, options: argparse.Namespace) -> ModelBasedDDPG:
@@ -40,20 +51,49 @@ def train(files: list[Path], reward: str, seed: int, options: argparse.Namespace
         reward=reward,
         targets=files,
         canvas=64,
-        n_envs=16,
-        batch_size=16,
-        buffer_size=1280,
-        gradient_steps=2,
+        n_envs=options.batch,
+        batch_size=options.batch,
+        buffer_size=80 * options.batch,
+        gradient_steps=UPDATES_PER_STEP,
         backgrounds=("mean",),
         seed=seed,
-        update=UpdateConfig(critic=False, proposals=6, rate=3e-3 if options.scratch else 1e-3),
-        env_kwargs={"subject": options.subject},
+        update=UpdateConfig(critic=False, proposals=6, rate=options.rate),
+        # No longer than what is measured, so that as many pictures as possible are seen.
+        env_kwargs={"subject": options.subject, "budget": max(COUNTS)},
         device=options.device,
     )
+    learner = agent.learner
+    if options.oracle and isinstance(learner.reward, rewards.Full):
+        vgg = learner.vgg
+        assert vgg is not None
+        focus = rewards.Focus(vgg, None, learner.model)
+        learner.reward = rewards.Full(rewards.Masked(vgg), focus)
     if not options.scratch:
-        warm_start(agent.learner.policy, options.attention)
-    agent.learn(16 * (options.updates // 2 + 1))
+        warm_start(learner.policy, options.attention)
+    steps = 1 + options.updates // UPDATES_PER_STEP  # nothing is learned from the first
+    agent.learn(options.batch * steps)
     return agent
+
+
+def arm(seen: list[Path], held: list[Path], job: Job, options: argparse.Namespace) -> None:
+    """Train and measure one agent, unless its figures are there."""
+    if options.device == "cpu" and options.jobs > 1:
+        torch.set_num_threads(1)
+    path = figures_file(job, options)
+    if not path.exists():
+        agent = train(seen, *job, options)
+        figures = measure(agent, held, options.subject)
+        save_policy(agent.learner.policy, path.with_suffix(".safetensors"))
+        write_json(path, figures)
+
+
+def figures_file(job: Job, options: argparse.Namespace) -> Path:
+    """Named after what decides a run."""
+    start = "scratch" if options.scratch else "warm"
+    oracle = "-oracle" if options.oracle and job.reward == "full" else ""
+    numbers = f"{options.updates}x{options.batch}-{options.rate:g}"
+    out: Path = options.out
+    return out / f"{job.reward}{oracle}-{job.seed}-{start}-{numbers}.json"
 
 
 def warm_start(policy: Policy, attention: Path | None) -> None:
@@ -107,33 +147,42 @@ def main() -> None:
     parser.add_argument("--subject", choices=("face", "object"), default="object")
     parser.add_argument("--reward", default="full", help="what is compared with l1")
     parser.add_argument("--attention", type=Path, help="weights; the shipped ones by default")
+    parser.add_argument(
+        "--oracle", action="store_true", help="exact masks in the focus reward, not the attention's"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
-    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=32, help="states per update, and paintings")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of the actor")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="agents trained at the same time")
     parser.add_argument(
         "--scratch", action="store_true", help="begin with random weights, not the shipped ones"
     )
     options = parser.parse_args()
     seen, held = split(image_files(options.pictures), options.held_out)
     writable_folder(options.out)
-    results: dict[tuple[str, int], Figures] = {}
-    for seed in range(options.seeds):
-        for reward in (options.reward, "l1"):
-            path = options.out / f"{reward}-{seed}-{options.updates}.json"
-            if not path.exists():
-                agent = train(seen, reward, seed, options)
-                write_json(path, measure(agent, held, options.subject))
-                agent.save(options.out / f"{reward}-{seed}")
-            results[reward, seed] = json.loads(path.read_text("utf-8"))
-            for name, values in results[reward, seed].items():
-                print(f"{reward}_{seed}_{name} {np.mean(values):.3f} dB", flush=True)
-    for name in results[options.reward, 0]:
+    jobs = [Job(reward, n) for n in range(options.seeds) for reward in (options.reward, "l1")]
+    if options.jobs == 1:
+        for job in jobs:
+            arm(seen, held, job, options)
+    else:
+        context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
+        with ProcessPoolExecutor(options.jobs, context) as pool:
+            for done in [pool.submit(arm, seen, held, job, options) for job in jobs]:
+                done.result()
+    results: dict[Job, Figures] = {}
+    for job in jobs:
+        results[job] = json.loads(figures_file(job, options).read_text("utf-8"))
+        for name, values in results[job].items():
+            print(f"{job.reward}_{job.seed}_{name} {np.mean(values):.3f} dB", flush=True)
+    for name in results[jobs[0]]:
         by_seed = np.array(
             [
-                np.subtract(results[options.reward, seed][name], results["l1", seed][name])
-                for seed in range(options.seeds)
+                np.subtract(results[Job(options.reward, n)][name], results[Job("l1", n)][name])
+                for n in range(options.seeds)
             ]
         )
         print(f"{options.reward}_minus_l1_{name}_over_pictures {interval(by_seed.mean(0))} dB")

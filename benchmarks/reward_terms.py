@@ -14,8 +14,8 @@ import torch
 from measure import show
 from neuralpaint.agents.attention import load_attention
 from neuralpaint.agents.policy import load_policy
+from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.envs import painting, rewards, targets
-from neuralpaint.envs.datasets import image_files, split
 from neuralpaint.envs.features import feature_mask, load_vgg
 from neuralpaint.renderers import get
 

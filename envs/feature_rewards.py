@@ -8,7 +8,7 @@ B batch, C channels, H rows, W columns, K strokes in a bundle.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 VGG_WEIGHT = 0.02
 """Of L_vgg in R_m, see `Masked`."""
+
+DISCOUNT = 0.95**5
+"""Of a step: gamma per stroke to the number of strokes in a bundle (readings of Sec 6.3)."""
+
+Reading = Literal["penalty", "drop"]
+"""Of Eq 6.7, see `Focus`."""
+
+ORACLE_SIDE = 64
+"""Side in pixels of the focused image in the thesis."""
 
 LEAST_SIDE = 8
 """Pixels a side that VGG needs up to layer 17, behind three pools; smaller images are enlarged."""
@@ -178,20 +187,33 @@ class Masked:
 
 
 class Focus:
-    """The focus reward R_focus (Eq 6.6, 6.7): strokes on the subject earn more.
+    """The focus reward R_focus (Eq 6.6, 6.7): paint beside the subject costs.
 
     The strokes of the step are painted onto the focused image of the canvas before it,
-    blend(C, a) = a_c + (1 - a_r) C. If they lie on the subject, that comes closer to the focused
-    image of the canvas after it than C_focus(t) itself is; paint beside the subject is missing
-    there:
+    blend(C, a) = a_c + (1 - a_r) C. If they lie on the subject, that is the focused image of the
+    canvas after it; paint beside the subject is missing there:
 
-        R_focus(t) = mean[ min(|C_focus(t) - C_focus(t+1)|, lambda) * f_mask
-                           - min(|blend(C_focus(t), a_t) - C_focus(t+1)|, lambda) * f_mask ]
+        L_focus(t) = mean[ min(|blend(C_focus(t), a_t) - C_focus(t+1)|, lambda) * f_mask ]  (Eq 6.6)
+        R_focus(t) = L_focus(t) - L_focus(t+1)                                              (Eq 6.7)
 
-    Reading: as printed, Eq 6.7 is the drop from L_focus(t) to L_focus(t+1), and "max" a misprint of
-    "mean". The second loss hangs on the action after this one, while a reward must be known when
-    its step is taken. So the loss "before" is the same distance without the strokes of the step.
-    Minus the loss alone was tried too, and agents did worse with it (docs/results.md).
+    Reading, "penalty": L_focus(t+1) hangs on the action after this one, while a reward must be
+    known when its step is taken. But what an agent maximises is the return. With D = gamma ** K,
+    the discount of a step, an episode of T bundles from an empty one before it (L_focus = 0 before
+    the first bundle and after the last) has
+
+        sum over t = -1 .. T-1 of D^t (L_focus(t) - L_focus(t+1))
+            = sum over t = 0 .. T-1 of (D^t - D^(t-1)) L_focus(t)
+            = sum over t = 0 .. T-1 of D^t * -(1/D - 1) L_focus(t)
+
+    so -(1/D - 1) L_focus(t) has the same return, and knows nothing of the next action. It is zero
+    for strokes on the subject where the attention is exact, so it does not judge those.
+
+    Reading, "drop": the loss "before" is the same distance without the strokes of the step,
+
+        R_focus(t) = mean[ min(|C_focus(t) - C_focus(t+1)|, lambda) * f_mask ] - L_focus(t)
+
+    which pays for every change of the subject, also one away from the target, and made agents
+    paint worse (docs/results.md). "max" in Eq 6.7 is taken as a misprint of "mean" in both.
 
     A canvas that is not square is squeezed into the focused image, and strokes with it, save that
     their ends stay round.
@@ -199,54 +221,75 @@ class Focus:
     Args:
         vgg: feature network, frozen.
         attention: canvas (B, 3, H, W) to an object with `image` (B, 3, h, w), the focused image;
-            64x64 in the thesis. A module is to be in evaluation mode.
+            64x64 in the thesis. A module is to be in evaluation mode. None takes what a perfect
+            one would say (an oracle): the canvas times the mask of the state, at most 64 a side.
         paint: the renderer.
         limit: lambda of Eq 6.6, in (0, 1].
         layer: layer of the mask, which is taken at the size of the focused image.
         mask: weigh the pixels; False weighs all alike.
+        reading: "penalty" or "drop".
+        discount: D of the penalty, in (0, 1].
+
+    Raises:
+        ValueError: an argument out of range.
     """
 
     def __init__(
         self,
         vgg: Vgg16,
-        attention: Callable[[Tensor], Focused],
+        attention: Callable[[Tensor], Focused] | None,
         paint: Paint,
         limit: float = 0.5,
         layer: int = 2,
         mask: bool = True,
+        reading: Reading = "penalty",
+        discount: float = DISCOUNT,
     ) -> None:
+        if reading not in get_args(Reading):
+            known = ", ".join(get_args(Reading))
+            raise ValueError(f"reading {reading!r} is unknown; known: {known}")
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount must be in (0, 1], got {discount}")
         self.attention = attention
         self.paint = paint
         self.limit = _checked(limit)
         self.mask = FeatureMask(vgg, layer) if mask else None
+        self.reading, self.discount = reading, discount
         self._images = Recent()
 
     def __call__(self, before: "State", after: "State") -> Tensor:
         """R_focus, (B,)."""
-        old, new = self.image(before.canvas), self.image(after.canvas)
+        old, new = self.image(before.canvas, before.mask), self.image(after.canvas, after.mask)
         height, width = old.shape[2:]
         strokes = rescale(after.bundle, min(after.canvas.shape[2:]), min(height, width))
-        blend = self.paint(old, strokes)
-        drop = clipped_difference(old, new, self.limit)
-        drop = drop - clipped_difference(blend, new, self.limit)
+        loss = clipped_difference(self.paint(old, strokes), new, self.limit)
+        if self.reading == "penalty":
+            reward = loss * (1 - 1 / self.discount)
+        else:
+            reward = clipped_difference(old, new, self.limit) - loss
         if self.mask is not None:
-            drop = drop * self.mask(after.target, height, width)
-        return image_mean(drop)
+            reward = reward * self.mask(after.target, height, width)
+        return image_mean(reward)
 
-    def image(self, canvas: Tensor) -> Tensor:
+    def image(self, canvas: Tensor, mask: Tensor) -> Tensor:
         """C_focus of each canvas.
 
         Args:
             canvas: (B, C, H, W) in [0, 1].
+            mask: (B, 1, H, W), M, of which only the oracle makes use.
 
         Returns:
             (B, 3, h, w) in [0, 1].
         """
+        attention = self.attention
+        if attention is None:
+            size = [min(side, ORACLE_SIDE) for side in canvas.shape[2:]]
+            return functional.interpolate(canvas * mask, size, mode="area").expand(-1, 3, -1, -1)
 
         def compute() -> Tensor:
-            return self.attention(canvas.expand(-1, 3, -1, -1)).image
+            return attention(canvas.expand(-1, 3, -1, -1)).image
 
-        return self._images.get(self.attention, compute, canvas)
+        return self._images.get(attention, compute, canvas)
 
 
 class Full:

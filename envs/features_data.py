@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..backend import datasets
 from ..backend.files import MediaError
-from . import datasets, targets
+from . import targets
 
 SIDE = 128
 """Pixels a side that pictures are kept at; 13,500 of them take 660 MB."""

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..backend import media
-from . import datasets, procedural, procedural_subjects, subjects
+from ..backend import datasets, media
+from . import procedural, procedural_subjects, subjects
 
 Array = NDArray[np.float32]
 Item = str | Path | NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]

@@ -184,8 +184,8 @@ def evaluate_painter(
     from .agents import optimise, plots
     from .agents.detect import load_detector
     from .agents.methods import load_painter
+    from .backend.datasets import image_files, split
     from .backend.files import writable_folder
-    from .envs.datasets import image_files, split
 
     names = list(dict.fromkeys(method or ["hybrid"]))
     check_folders(pictures)

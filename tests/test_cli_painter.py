@@ -189,7 +189,7 @@ def test_evaluate_one_method_prints_its_table(photos: Path, tmp_path: Path) -> N
 
 
 def test_held_out_pictures_are_those_of_the_training(photos: Path, tmp_path: Path) -> None:
-    from neuralpaint.envs.datasets import image_files, split
+    from neuralpaint.backend.datasets import image_files, split
 
     options = ["--method", "agent", "--held-out", 2, "--json"]
     result = run(*evaluating(photos, tmp_path / "out", *options))

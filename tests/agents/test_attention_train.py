@@ -13,8 +13,8 @@ from neuralpaint.agents.attention import Attention, build_attention, load_attent
 from neuralpaint.agents.attention_train import evaluate, fit, main
 from neuralpaint.agents.policy import Policy, load_policy
 from neuralpaint.agents.rollout import Rollout
-from neuralpaint.backend import media
-from neuralpaint.envs import datasets, painting, targets
+from neuralpaint.backend import datasets, media
+from neuralpaint.envs import painting, targets
 from neuralpaint.envs.procedural_subjects import bird
 from neuralpaint.renderers import get
 

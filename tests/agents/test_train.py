@@ -16,9 +16,9 @@ from neuralpaint.agents.learner import UpdateConfig
 from neuralpaint.agents.policy import Widths, load_policy
 from neuralpaint.agents.train import Progress, Settings
 from neuralpaint.backend import checkpoints as store
-from neuralpaint.backend import files, media
+from neuralpaint.backend import datasets, files, media
 from neuralpaint.backend.checkpoints import Checkpoints
-from neuralpaint.envs import datasets, procedural, rewards
+from neuralpaint.envs import procedural, rewards
 
 ROOT = Path(__file__).parents[2]
 TINY = Widths(proposals=8, resnet=4, view=32)

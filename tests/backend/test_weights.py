@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from neuralpaint.backend.weights import fill, hub_file, load_weights, read_tensors, save_weights
+from neuralpaint.backend import weights
+from neuralpaint.backend.weights import (
+    NoSuchHubFileError,
+    fill,
+    hub_file,
+    load_weights,
+    read_tensors,
+    save_weights,
+)
 
 Tensors = dict[str, Tensor]
 LIMIT = 10_000
@@ -264,3 +273,65 @@ def test_a_large_file_is_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_pat
         hub_file("a/b", "model.safetensors", "", 9, cache_dir=tmp_path)
     found = hub_file("a/b", "model.safetensors", "", 10, cache_dir=tmp_path)
     assert found == tmp_path / "downloaded"
+
+
+def test_a_revision_is_asked_for_and_found_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: Path
+) -> None:
+    asked = []
+
+    def answer(url: str, **_: object) -> SimpleNamespace:
+        asked.append(url.split("/a/b/")[1])
+        return SimpleNamespace(size=1)
+
+    def download(*_: object, revision: str | None, **__: object) -> str:
+        asked.append(str(revision))
+        return str(tmp_path / "downloaded")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", answer)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    cache = tmp_path / "cache"
+    in_cache(cache, good.read_bytes())
+    found = hub_file("a/b", "model.safetensors", "", LIMIT, revision="v2", cache_dir=cache)
+    assert found == tmp_path / "downloaded"
+    assert asked == ["resolve/v2/model.safetensors", "v2"]
+    found = hub_file("a/b", "model.safetensors", "", LIMIT, revision="c0ffee", cache_dir=cache)
+    assert found.read_bytes() == good.read_bytes()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("RepositoryNotFoundError", FileNotFoundError, "the Hub shows no such repository"),
+        ("RevisionNotFoundError", FileNotFoundError, "has no revision v2; sing"),
+        ("RemoteEntryNotFoundError", NoSuchHubFileError, "on the Hub has no such file; sing"),
+    ],
+)
+def test_what_the_hub_answers_is_told_apart(
+    name: str,
+    kind: type[Exception],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    error = getattr(huggingface_hub.errors, name)
+
+    def answer(*_: object, **__: object) -> None:
+        raise error.__new__(error)  # its constructor wants a response of the HTTP client
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", answer)
+    with pytest.raises(FileNotFoundError, match=reason) as caught:
+        hub_file("a/b", "model.safetensors", "sing", 9, revision="v2", cache_dir=tmp_path)
+    assert type(caught.value) is kind
+
+
+def test_a_hub_that_never_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(weights, "HUB_SECONDS", 0.01)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: never.wait())
+    with pytest.raises(FileNotFoundError, match=r"no answer within 0\.01 s\); sing"):
+        hub_file("a/b", "model.safetensors", "sing", 9, cache_dir=tmp_path)
+    never.set()

@@ -14,6 +14,7 @@ from neuralpaint.envs import painting, rewards
 from neuralpaint.envs.features import DEVIATION, MEAN, Vgg16, feature_mask, load_vgg, vgg_distance
 from neuralpaint.envs.painting import Config, State
 from neuralpaint.envs.rewards import Focus, Full, Masked, Vgg, Wgan
+from neuralpaint.renderers import stroke
 
 BEZIER = renderers.get("bezier")
 
@@ -113,10 +114,16 @@ def test_masked_without_its_terms_is_the_clipped_distance() -> None:
     ("terms", "value"),
     [
         # C_focus: .1 and .2, then .3 and .4, so both differ by .2; with the strokes by .1
-        ({"mask": False}, 0.1),
-        ({}, 0.05),  # half of the pixels count
-        ({"limit": 0.15}, 0.025),
-        ({"limit": 0.05}, 0.0),
+        ({"reading": "drop", "mask": False}, 0.1),
+        ({"reading": "drop"}, 0.05),  # half of the pixels count
+        ({"reading": "drop", "limit": 0.15}, 0.025),
+        ({"reading": "drop", "limit": 0.05}, 0.0),
+        # 1 / .8 - 1 = .25
+        ({"discount": 0.8, "mask": False}, -0.025),
+        ({"discount": 0.8}, -0.0125),
+        ({"discount": 0.8, "limit": 0.05}, -0.00625),
+        ({"discount": 1.0}, 0.0),
+        ({}, -0.05 * (1 / 0.95**5 - 1)),
     ],
 )
 def test_focus_by_hand(terms: dict[str, Any], value: float) -> None:
@@ -126,16 +133,59 @@ def test_focus_by_hand(terms: dict[str, Any], value: float) -> None:
     assert reward(*step).tolist() == pytest.approx([value], abs=1e-6)
 
 
+def test_the_penalty_has_the_return_of_the_printed_reward() -> None:
+    vgg, module, discount = load_vgg(), attention_module.load_attention(), 0.7
+    config = Config(canvas=32, bundle=2)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(2, 3, 32, 32, generator=generator)
+    weights = feature_mask(vgg, target, 2, (64, 64))
+    reward = Focus(vgg, module, BEZIER, discount=discount)
+    state = painting.initial(target, torch.ones_like(target[:, :1]), config)
+    losses, total = [torch.zeros(2)], torch.zeros(2)  # nothing is painted before the first bundle
+    for t in range(3):
+        action = torch.rand(2, config.action_size, generator=generator)
+        after = painting.transition(state, action, config, BEZIER)
+        total += discount**t * reward(state, after)
+        old, new = (module(canvas).image for canvas in (state.canvas, after.canvas))
+        blend = BEZIER(old, stroke.rescale(after.bundle, 32, 64))
+        losses.append(((blend - new).abs().clamp(max=0.5) * weights).mean((1, 2, 3)))
+        state = after
+    losses.append(torch.zeros(2))  # nor after the last
+    printed = sum(discount ** (t - 1) * (losses[t] - losses[t + 1]) for t in range(4))
+    assert losses[1].min() > 0.001
+    torch.testing.assert_close(total, printed)
+
+
+def test_the_oracle_sees_the_subject_and_nothing_else() -> None:
+    before, after = random_step(side=16)
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[..., :8] = 1
+    before, after = (state._replace(mask=mask) for state in (before, after))
+
+    class LeftHalf(nn.Module):
+        def forward(self, canvas: Tensor) -> Focused:
+            return Focused(canvas * mask)
+
+    for reading in ("penalty", "drop"):
+        exact = Focus(gray_vgg(), None, BEZIER, reading=reading)
+        known = Focus(gray_vgg(), LeftHalf(), BEZIER, reading=reading)
+        assert exact(before, after).equal(known(before, after))
+    large, masks = torch.rand(1, 3, 128, 256), torch.ones(1, 1, 128, 256)
+    assert Focus(gray_vgg(), None, BEZIER).image(large, masks).shape == (1, 3, 64, 64)
+    assert Focus(gray_vgg(), None, BEZIER).image(large[:, :1], masks).shape == (1, 3, 64, 64)
+
+
 def test_full_by_hand() -> None:
     before, after = gray([0.2, 0.4]), gray([0.6, 0.8])
     step = states(before, after, TARGET, red=0.1)
     # the bright pixel: (.3 - .1) / 2; squared: .01 and .09, then .09 and .01
-    masked, focus = Masked(gray_vgg(), layer=2), Focus(gray_vgg(), Halved(), brighten)
+    masked = Masked(gray_vgg(), layer=2)
+    focus = Focus(gray_vgg(), Halved(), brighten, discount=0.8)
     assert masked(*step).item() == pytest.approx(0.1, abs=1e-6)
-    assert Full(masked, focus)(*step).item() == pytest.approx(2 * 0.1 + 0.05, abs=1e-6)
-    assert Full(masked, focus, 0.5, 3)(*step).item() == pytest.approx(0.2, abs=1e-6)
+    assert Full(masked, focus)(*step).item() == pytest.approx(2 * 0.1 - 0.0125, abs=1e-6)
+    assert Full(masked, focus, 0.5, 3)(*step).item() == pytest.approx(0.05 - 0.0375, abs=1e-6)
     assert Full(masked, None)(*step).item() == pytest.approx(0.2, abs=1e-6)
-    assert Full(None, focus)(*step).item() == pytest.approx(0.05, abs=1e-6)
+    assert Full(None, focus)(*step).item() == pytest.approx(-0.0125, abs=1e-6)
 
 
 def test_what_has_no_weight_is_not_computed() -> None:
@@ -158,6 +208,14 @@ def test_limits_outside_the_range_are_refused(limit: float) -> None:
         Masked(gray_vgg(), limit=limit)
     with pytest.raises(ValueError, match=r"limit must be in \(0, 1\]"):
         Focus(gray_vgg(), Halved(), brighten, limit=limit)
+
+
+def test_other_readings_and_discounts_are_refused() -> None:
+    with pytest.raises(ValueError, match="'rise' is unknown; known: penalty, drop"):
+        Focus(gray_vgg(), Halved(), brighten, reading="rise")  # type: ignore[arg-type]
+    for discount in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"discount must be in \(0, 1\]"):
+            Focus(gray_vgg(), Halved(), brighten, discount=discount)
 
 
 def test_wgan_is_the_rise_of_the_score() -> None:
@@ -221,8 +279,11 @@ def test_strokes_on_the_subject_earn_more() -> None:
     start = painting.initial(target, torch.ones(2, 1, 32, 32), config)
     disc = torch.tensor([[x, 0.5, 0, 0, x, 0.5, 0.5, 1, 0.5, 1, 1, 1, 1] for x in (0.25, 0.75)])
     after = painting.transition(start, disc, config, BEZIER)
+    # Beside it, the blend gains paint that the focused image has not.
     on, beside = Focus(gray_vgg(), LeftHalf(), BEZIER)(start, after).tolist()
-    assert on > 0 > beside  # beside it, the blend gains paint that the focused image has not
+    assert on == 0 > beside
+    on, beside = Focus(gray_vgg(), LeftHalf(), BEZIER, reading="drop")(start, after).tolist()
+    assert on > 0 > beside
 
 
 def test_gradients_reach_canvas_and_strokes() -> None:

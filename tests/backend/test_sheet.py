@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralpaint.agents.sheet import GAP, HEAD, SHORT_SIDE, sheet
+from neuralpaint.backend.sheet import GAP, HEAD, SHORT_SIDE, sheet
 
 
 def flat(value: float, height: int = 10, width: int = 20) -> np.ndarray:

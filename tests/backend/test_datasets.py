@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuralpaint.backend import media
-from neuralpaint.envs import datasets
-from neuralpaint.envs.datasets import cub, image_files, known_mask, split, utkface
+from neuralpaint.backend import datasets, media
+from neuralpaint.backend.datasets import cub, image_files, known_mask, split, utkface
 
 NAMES = [f"picture_{number}.jpg" for number in range(300)]
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from ..backend.media import to_uint8
+from .media import to_uint8
 
 SHORT_SIDE = 200
 """Shorter side in pixels of one picture on a sheet of one row; labels need room."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import files, media
+from . import files, media
 
 HELD_OUT = 200
 """Pictures of each set that are never trained on."""

@@ -1,0 +1,205 @@
+"""Training of HfGAN: learns coloured squares, resumes bit for bit, shares a batch by processes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import neuralpaint
+from neuralpaint.backend.weights import read_tensors
+from neuralpaint.zoo.damsm import Damsm, DamsmConfig
+from neuralpaint.zoo.data.captioned import Captioned
+from neuralpaint.zoo.hfgan import HfGanConfig
+from neuralpaint.zoo.text import Vocabulary
+from neuralpaint.zoo.train.hfgan import HfGanTrainer, Settings
+from neuralpaint.zoo.train.loop import fit
+
+ROOT = Path(neuralpaint.__file__).parents[1]
+CPU = torch.device("cpu")
+COLOURS = {"red": (230, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 230)}
+TINY = Settings(steps=6, batch=4, precision="fp32", shift=0.1, penalty=1.0)
+
+
+def squares(count: int = 48, size: int = 64) -> Captioned:
+    """Pictures of one colour."""
+    labels = torch.arange(count) % 3
+    shades = torch.tensor(list(COLOURS.values()), dtype=torch.uint8)[labels]
+    return Captioned(
+        name="squares",
+        images=shades[:, :, None, None].expand(-1, -1, size, size).contiguous(),
+        captions=tuple((f"a {list(COLOURS)[label]} square",) for label in labels.tolist()),
+        labels=labels,
+        held_out=torch.arange(count) >= count * 3 // 4,
+        species=tuple(COLOURS),
+    )
+
+
+def trainer(settings: Settings = TINY, ng: int = 4, **more: Any) -> HfGanTrainer:
+    data = squares()
+    words = Vocabulary.build(text for group in data.captions for text in group).words
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        damsm = Damsm(DamsmConfig(vocabulary=words, dim=8, embedding=8, width=4))
+    config = HfGanConfig(
+        size=64, ng=ng, nd=ng, z=4, condition=4, dim=8, embedding=8, growth=4, vocabulary=words
+    )
+    return HfGanTrainer(config, settings, data, damsm, CPU, **more)
+
+
+def run(settings: Settings, folder: Path, steps: int) -> HfGanTrainer:
+    made = trainer(settings)
+    fit(made, steps, folder, made.settings_facts(), save_every=3, measure_every=100)
+    return made
+
+
+def weights(made: HfGanTrainer) -> list[Tensor]:
+    return list(made.networks.state_dict().values())
+
+
+def test_resumed_is_uninterrupted(tmp_path: Path) -> None:
+    whole = run(TINY, tmp_path / "whole", 6)
+    run(TINY, tmp_path / "cut", 3)
+    resumed = run(TINY, tmp_path / "cut", 6)
+    for a, b in zip(weights(whole), weights(resumed), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_every_term_counts() -> None:
+    steps = {}
+    for name, changed in {
+        "all": TINY,
+        "no damsm": replace(TINY, damsm=0),
+        "no kl": replace(TINY, kl=0),
+        "unconditional": replace(TINY, conditional=False),
+        "conditional": replace(TINY, unconditional=False),
+        "no shift": replace(TINY, shift=0),
+        "no penalty": replace(TINY, penalty=0),
+    }.items():
+        made = trainer(changed)
+        losses = made.step(0)
+        assert all(torch.isfinite(torch.as_tensor(value)) for value in losses.values())
+        steps[name] = torch.cat([w.flatten().float() for w in weights(made)])
+        assert ("damsm" in losses) == (name != "no damsm")
+        assert ("kl" in losses) == (name != "no kl")
+    for name, values in steps.items():
+        assert name == "all" or not torch.equal(values, steps["all"])
+
+
+def test_the_damsm_is_frozen_and_the_average_lags() -> None:
+    made = trainer()
+    before = [w.clone() for w in made.damsm.state_dict().values()]
+    start = [w.clone() for w in made.average.parameters()]
+    made.step(0)
+    for a, b in zip(before, made.damsm.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    for old, kept, new in zip(
+        start, made.average.parameters(), made.generator.parameters(), strict=True
+    ):
+        assert torch.allclose(kept, 0.999 * old + 0.001 * new, atol=1e-6)
+
+
+def test_learns_the_colours_of_its_captions(tmp_path: Path) -> None:
+    settings = Settings(steps=150, batch=12, rate=2e-3, decay=0.9, damsm=0, precision="fp32")
+    made = trainer(settings, ng=8)
+    fit(made, 150, tmp_path, made.settings_facts(), measure_every=10**6, save_every=10**6)
+    index = torch.arange(12)
+    images, _ = made.generate(made.pictures, index, 0)
+    shades = torch.tensor(list(COLOURS.values())) / 127.5 - 1
+    distances = torch.cdist(images.mean((2, 3)), shades)
+    agreed = (distances.argmin(1) == index % 3).float().mean().item()
+    assert agreed >= 0.75  # by chance a third
+
+
+def test_saves_what_generation_needs(tmp_path: Path) -> None:
+    made = trainer()
+    made.save(tmp_path / "weights.safetensors")
+    tensors, meta = read_tensors(tmp_path / "weights.safetensors", 2**26)
+    assert HfGanConfig.from_json(json.loads(meta["config"])) == made.config
+    assert {name.split(".")[0] for name in tensors} == {"text", "generator"}
+    assert tensors["generator.image.weight"].dtype == torch.float16
+
+
+def test_held_out_figures_and_samples() -> None:
+    made = trainer()
+    figures = made.measure()
+    assert figures["frechet"] > 0
+    assert 0 <= figures["top1"] <= 1
+    page = made.sample()
+    assert page.ndim == 3
+    assert page.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"rate": float("nan")}, "rate must be finite"),
+        ({"decay": 1.0}, "decay must lie"),
+        ({"precision": "fp8"}, "precision must be"),
+        ({"conditional": False, "unconditional": False}, "switch the conditional"),
+    ],
+)
+def test_bad_settings(change: Mapping[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Settings(**change)
+
+
+def test_another_vocabulary_is_refused() -> None:
+    made = trainer()
+    with pytest.raises(ValueError, match="other words"):
+        HfGanTrainer(replace(made.config, vocabulary=("cat",)), TINY, squares(), made.damsm, CPU)
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[2])
+from test_train_hfgan import TINY, trainer
+from neuralpaint.backend.distributed import start, stop
+torch.set_num_threads(1)
+group = start(torch.device("cpu"))
+made = trainer(TINY, group=group)
+losses = []
+for step in range(3):
+    found = {name: torch.as_tensor(value).clone() for name, value in made.step(step).items()}
+    group.average(list(found.values()))
+    losses.append({name: value.item() for name, value in found.items()})
+weights = torch.cat([w.flatten().double() for w in made.networks.state_dict().values()])
+facts = {"losses": losses, "weights": weights.tolist()[::97]}
+Path(sys.argv[1], f"{group.rank}.json").write_text(json.dumps(facts))
+stop()
+"""
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        + [str(script), str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    alone = trainer(TINY)
+    for step, losses in enumerate(first["losses"]):
+        found = alone.step(step)
+        for name, value in losses.items():
+            assert value == pytest.approx(float(found[name]), rel=1e-3, abs=1e-4), (step, name)
+    kept = torch.cat([w.flatten().double() for w in weights(alone)])[::97]
+    apart = (kept - torch.tensor(first["weights"], dtype=torch.float64)).abs()
+    assert apart.median() < 1e-5

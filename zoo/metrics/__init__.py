@@ -1,0 +1,1 @@
+"""Measures of generated pictures, each with its floor and ceiling."""

@@ -1,0 +1,1 @@
+"""Training of the zoo: one resumable loop and a file per model."""
