@@ -49,7 +49,7 @@ def resolve(spec: str | torch.device = "auto") -> torch.device:
         raise ValueError(f"unknown device {name!r}: use 'auto', 'cpu', 'cuda' or 'cuda:N'")
     if not torch.cuda.is_available():
         raise RuntimeError(f"no GPU for device {name!r}: {_why_no_gpu()}, or use device='cpu'")
-    number = int(index or os.environ.get("LOCAL_RANK", torch.cuda.current_device()))
+    number = int(index or os.environ.get("LOCAL_RANK", "") or torch.cuda.current_device())
     count = torch.cuda.device_count()
     if number >= count:
         raise ValueError(f"device {name!r} does not exist: the last of {count} is cuda:{count - 1}")

@@ -6,6 +6,7 @@ Example:
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -49,8 +50,8 @@ class Group:
         """The rows of all processes, in the order of their ranks, differentiably.
 
         Every process must then work out the same loss of all rows: its gradient with respect to a
-        process's own rows is the sum over the processes, so `average` over the gradients
-        of the parameters gives that of one process with all rows.
+        process's own rows is the sum over the processes, so `average` over the gradients of the
+        parameters gives that of one process with all rows.
 
         Args:
             tensor: (n, ...), of one shape everywhere.
@@ -60,18 +61,57 @@ class Group:
         """
         if self.size == 1:
             return tensor
-        if not tensor.is_floating_point():
-            parts = [torch.empty_like(tensor) for _ in range(self.size)]
-            dist.all_gather(parts, tensor.contiguous())
-            return torch.cat(parts)
-        from torch.distributed.nn.functional import all_gather
+        rows: Tensor = _Gather.apply(tensor.contiguous(), self)  # type: ignore[no-untyped-call]
+        return rows
 
-        return torch.cat(all_gather(tensor.contiguous()))
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, differentiably.
+
+        Args:
+            tensor: of one shape everywhere.
+
+        Returns:
+            The sum; the tensor itself where there is one process.
+        """
+        if self.size == 1:
+            return tensor
+        total: Tensor = _Total.apply(tensor.contiguous())  # type: ignore[no-untyped-call]
+        return total
 
     def wait(self) -> None:
         """Return when every process is here."""
         if self.size > 1:
             dist.barrier()
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: Group) -> Tensor:
+        ctx.group, ctx.count = group, len(tensor)
+        parts = [torch.empty_like(tensor) for _ in range(group.size)]
+        dist.all_gather(parts, tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        slope = slopes[0].contiguous()
+        dist.all_reduce(slope)
+        first = ctx.group.rank * ctx.count
+        return slope[first : first + ctx.count], None
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        slope = slopes[0].clone()
+        dist.all_reduce(slope)
+        return slope
 
 
 def start(device: torch.device) -> Group:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
 from neuralpaint.agents.agent import paint_batch
 from neuralpaint.agents.attention import load_attention
@@ -28,11 +29,15 @@ from neuralpaint.agents.policy import Policy, load_policy, save_policy
 from neuralpaint.agents.proposals import CELL, PICTURES
 from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.backend.files import writable_folder, write_json
-from neuralpaint.envs import rewards, targets
+from neuralpaint.envs import painting, rewards, targets
 from neuralpaint.envs.subjects import Kind as Subject
 
 COUNTS = (50, 100)
 UPDATES_PER_STEP = 2
+SCALE = 20.0
+"""Both rewards count this many times over, which brings what a stroke earns to the size of the PSNR
+reward, for which the scores of the shipped actor stand and `proposals.score_of` is made. Else the
+first hundreds of updates go into a shift of all scores, and small rewards are not told apart."""
 Figures = dict[str, list[float]]
 
 
@@ -41,6 +46,17 @@ class Job(NamedTuple):
 
     reward: str
     seed: int
+
+
+class Scaled:
+    """A reward times `SCALE`."""
+
+    def __init__(self, reward: rewards.Reward) -> None:
+        self.reward = reward
+
+    def __call__(self, before: painting.State, after: painting.State) -> Tensor:
+        """The reward of each painting, (B,)."""
+        return SCALE * self.reward(before, after)
 
 
 def train(files: list[Path], reward: str, seed: int, options: argparse.Namespace) -> ModelBasedDDPG:
@@ -68,6 +84,7 @@ def train(files: list[Path], reward: str, seed: int, options: argparse.Namespace
         assert vgg is not None
         focus = rewards.Focus(vgg, None, learner.model)
         learner.reward = rewards.Full(rewards.Masked(vgg), focus)
+    learner.reward = Scaled(learner.reward)
     if not options.scratch:
         warm_start(learner.policy, options.attention)
     steps = 1 + options.updates // UPDATES_PER_STEP  # nothing is learned from the first

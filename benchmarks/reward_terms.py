@@ -1,13 +1,14 @@
 """How large the terms of the full reward are, and where the feature masks look (Sec 6.3.3.2).
 
-Prints the mean of the layer-17 mask on subject and background, and the mean of each term along
-paintings of the shipped agent, on held-out pictures at 64 x 64.
+Prints the means of the masks of layers 2 and 17 on subject and background, and the mean of each
+term along paintings of the shipped agent, on held-out pictures at 64 x 64.
 
     python benchmarks/reward_terms.py UTKFace/ --subject face
 """
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -16,6 +17,7 @@ from neuralpaint.agents.attention import load_attention
 from neuralpaint.agents.policy import load_policy
 from neuralpaint.backend.datasets import image_files, split
 from neuralpaint.envs import painting, rewards, targets
+from neuralpaint.envs.feature_rewards import Reading
 from neuralpaint.envs.features import feature_mask, load_vgg
 from neuralpaint.renderers import get
 
@@ -39,16 +41,19 @@ def main() -> None:
             continue
     image, mask = targets.stack(drawn, torch.device("cpu"))
     vgg, paint = load_vgg(), get("bezier")
-    weights = feature_mask(vgg, image, 17)
-    show("mask_17_subject", ((weights * mask).sum() / mask.sum()).item(), "")
-    show("mask_17_background", ((weights * (1 - mask)).sum() / (1 - mask).sum()).item(), "")
+    for layer in (2, 17):
+        weights = feature_mask(vgg, image, layer)
+        for name, part in (("subject", mask), ("background", 1 - mask)):
+            show(f"mask_{layer}_{name}", ((weights * part).sum() / part.sum()).item(), "")
     show("subject_share", mask.mean().item(), "of the picture")
     terms: dict[str, rewards.Reward] = {
         "l1": rewards.find("l1"),
         "masked_pixels": rewards.Masked(vgg, features=False),
         "vgg": rewards.Vgg(vgg),
-        "focus": rewards.Focus(vgg, load_attention(options.attention), paint),
     }
+    for name, module in (("focus", load_attention(options.attention)), ("focus_oracle", None)):
+        for reading in get_args(Reading):
+            terms[f"{name}_{reading}"] = rewards.Focus(vgg, module, paint, reading=reading)
     policy = load_policy()
     process = painting.Config(canvas=64, background="mean")
     state = painting.initial(image, mask, process)

@@ -23,7 +23,7 @@ from .recent import Recent
 if TYPE_CHECKING:
     from .painting import State
 
-VGG_WEIGHT = 0.02
+VGG_WEIGHT = 0.005
 """Of L_vgg in R_m, see `Masked`."""
 
 DISCOUNT = 0.95**5
@@ -155,8 +155,9 @@ class Masked:
         features: add L_vgg.
         weight: of L_vgg. Reading: Eq 6.4 adds it with weight 1, but squared features have no
             natural scale. Those of layer 17 change dozens of times as much as the pixels, so that
-            R_m would be the VGG reward alone, which Sec 6.3.3.2 calls unsatisfactory. The default
-            brings both terms to one size.
+            R_m would be the VGG reward alone, which Sec 6.3.3.2 calls unsatisfactory. With the
+            default the term is a tenth to a third of the pixels'; at their size it took back half
+            of what the mask gains on the subject (docs/results.md).
     """
 
     def __init__(

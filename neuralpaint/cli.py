@@ -1,4 +1,4 @@
-"""The command `neuralpaint`: paint, render, train, evaluate, envs, doctor."""
+"""The command `neuralpaint`: paint, render, generate, train, evaluate, envs, doctor."""
 
 import json
 import math
@@ -12,13 +12,18 @@ from rich.table import Table
 
 from .cli_painter import evaluate, train
 from .cli_shared import JsonOption, console, fail, report
+from .cli_zoo import generate
+from .cli_zoo_train import train_damsm, train_hfgan
 
 app = typer.Typer(
-    help="Paint real photos with Bézier strokes.",
+    help="Paint real photos with Bézier strokes; make images with conditional GANs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+train.command("damsm")(train_damsm)
+train.command("hfgan")(train_hfgan)
+app.add_typer(generate, name="generate")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")
 

@@ -35,6 +35,16 @@ Floats = Annotated[Precision, typer.Option(help="Of the convolutions.")]
 Minutes = Annotated[
     float, typer.Option(min=0, help="End with a checkpoint after so long; 0: when all is done.")
 ]
+Captions = Annotated[
+    Path | None, typer.Option(help="Folder of captions. [default: where the data set has them]")
+]
+Split = Annotated[
+    Literal["images", "classes"], typer.Option(help="What is held out, see the data set.")
+]
+Describe = Annotated[
+    Literal["never", "missing", "all"],
+    typer.Option(help="Write captions of CUB's birds from the colours of their parts."),
+]
 SaveEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
 MeasureEvery = Annotated[int, typer.Option(min=1, help="Steps between held-out figures.")]
 
@@ -50,6 +60,9 @@ def train_damsm(
     inception: Annotated[
         Path | None, typer.Option(help="Weights of Inception-v3. [default: those of the Hub]")
     ] = None,
+    captions: Captions = None,
+    split: Split = "images",
+    describe: Describe = "missing",
     count: Count = 40_000,
     workers: Workers = 2,
     seed: Seed = 0,
@@ -62,10 +75,12 @@ def train_damsm(
 ) -> None:
     """Train the DAMSM: text and image encoders that know whether an image matches a text.
 
-    The folder of the run holds checkpoints, best.safetensors (the DAMSM that `train hfgan` takes)
+    The folder of the run holds checkpoints, damsm.safetensors (which `train hfgan` takes)
     and TensorBoard logs. Several processes: torchrun --standalone --nproc_per_node 2 -m neuralpaint
     train damsm ...
     """
+    from .backend import device as devices
+    from .backend import distributed
     from .zoo.train import damsm as training
 
     try:
@@ -78,13 +93,16 @@ def train_damsm(
             seed=seed,
             precision=precision,
         )
-        pictures = load(data, size, count, seed, workers)
+        pictures = load(data, size, count, seed, workers, captions, split, describe)
+        place = devices.resolve(device)
+        group = distributed.start(place)
         with progress(as_json) as bar:
             result = training.train_damsm(
                 pictures,
                 out,
                 settings,
-                device=device,
+                device=place,
+                group=group,
                 inception=inception,
                 save_every=save_every,
                 measure_every=measure_every,
@@ -95,15 +113,24 @@ def train_damsm(
         stopped(out)
     except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
         fail(str(error))
+    finally:
+        distributed.stop()
     finish(as_json, result, out)
 
 
 def train_hfgan(
     out: Out,
     damsm: Annotated[
-        Path, typer.Option(help="The DAMSM: best.safetensors of `neuralpaint train damsm`.")
+        Path, typer.Option(help="The DAMSM: damsm.safetensors of `neuralpaint train damsm`.")
     ],
     data: Data = PROCEDURAL,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Begin with this model: a name, a folder. [default: random weights]"),
+    ] = None,
+    discriminator: Annotated[
+        Path | None, typer.Option(help="Begin with this folder 'discriminator' of another run.")
+    ] = None,
     size: Annotated[Literal["64", "128", "256"], typer.Option(help="Side of the image.")] = "64",
     ng: Annotated[int, typer.Option(help="N_g of G. [default: by size]")] = 0,
     nd: Annotated[int, typer.Option(help="N_d of D. [default: by size]")] = 0,
@@ -121,6 +148,9 @@ def train_hfgan(
         float, typer.Option(help="Shifts of what D sees, a share of the side; 0: none.")
     ] = 0.0,
     penalty: Annotated[float, typer.Option(help="On D's gradient at real pictures.")] = 0.0,
+    captions: Captions = None,
+    split: Split = "images",
+    describe: Describe = "missing",
     count: Count = 40_000,
     workers: Workers = 2,
     seed: Seed = 0,
@@ -138,7 +168,9 @@ def train_hfgan(
     stopped or killed goes on with the same command. Several processes: torchrun --standalone
     --nproc_per_node 2 -m neuralpaint train hfgan ...
     """
-    from .zoo import hfgan
+    from .backend import device as devices
+    from .backend import distributed
+    from .zoo import from_pretrained, hfgan
     from .zoo.damsm import load_damsm
     from .zoo.train import hfgan as training
 
@@ -168,7 +200,15 @@ def train_hfgan(
             embedding=encoders.config.embedding,
             vocabulary=encoders.config.vocabulary,
         )
-        pictures = load(data, side, count, seed, workers)
+        begun: hfgan.Generator | None = None
+        if weights is not None:
+            network = from_pretrained(weights, device="cpu").networks["generator"]
+            if not isinstance(network, hfgan.Generator):
+                raise ValueError(f"{weights}: not a model of text to image; name an hfgan")
+            begun = network
+        pictures = load(data, side, count, seed, workers, captions, split, describe)
+        place = devices.resolve(device)
+        group = distributed.start(place)
         with progress(as_json) as bar:
             result = training.train_hfgan(
                 pictures,
@@ -176,7 +216,10 @@ def train_hfgan(
                 config,
                 out,
                 settings,
-                device=device,
+                device=place,
+                group=group,
+                weights=begun,
+                discriminator=discriminator,
                 save_every=save_every,
                 measure_every=measure_every,
                 until=deadline(minutes),
@@ -186,10 +229,21 @@ def train_hfgan(
         stopped(out)
     except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
         fail(str(error))
+    finally:
+        distributed.stop()
     finish(as_json, result, out)
 
 
-def load(data: str, size: int, count: int, seed: int, workers: int) -> "Captioned":
+def load(
+    data: str,
+    size: int,
+    count: int,
+    seed: int,
+    workers: int,
+    captions: Path | None = None,
+    split: Literal["images", "classes"] = "images",
+    describe: Literal["never", "missing", "all"] = "missing",
+) -> "Captioned":
     """The pictures that `--data` names, with a line about what was left out.
 
     Args:
@@ -198,6 +252,9 @@ def load(data: str, size: int, count: int, seed: int, workers: int) -> "Captione
         count: of drawn pictures.
         seed: of drawn pictures.
         workers: processes that draw.
+        captions: folder of captions.
+        split: what is held out.
+        describe: which captions are written by a program.
 
     Returns:
         The pictures.
@@ -218,17 +275,23 @@ def load(data: str, size: int, count: int, seed: int, workers: int) -> "Captione
                 report=lambda done, total: bar.update(task, completed=done, total=total),
             )
         from .zoo.data import open_captioned
+        from .zoo.data.pictures import summary
 
         check_folders(Path(data))
         task = bar.add_task("read", total=None, note="")
         pictures = open_captioned(
             Path(data),
             round(size * MARGIN),
+            captions=captions,
+            split=split,
+            describing=describe,
             report=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    held = int(pictures.held_out.sum())
+    console.print(f"{pictures.name}: {len(pictures)} pictures, {held} of them held out")
     if pictures.skipped:
-        name, reason = next(iter(pictures.skipped.items()))
-        console.print(f"left {len(pictures.skipped)} files out, the first: {name}: {reason}")
+        name = next(iter(pictures.skipped))
+        console.print(f"left out: {summary(pictures.skipped)}; the first is {name}")
     return pictures
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
+
+from ..backend.distributed import Group
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -28,16 +28,16 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, ...) normalised, the same shape and dtype."""
-        together = dist.is_initialized() and dist.get_world_size() > 1
-        if not (self.training and together):
-            return super().forward(input)
+        group = Group()
+        if not self.training or group.size == 1:
+            alone: Tensor = super().forward(input)
+            return alone
         values = input.float()
         axes = [axis for axis in range(values.dim()) if axis != 1]
-        processes = dist.get_world_size()
-        sums = torch.stack([values.mean(axes), values.square().mean(axes)])
-        mean, square = all_reduce(sums) / processes
+        means = torch.stack([values.mean(axes), values.square().mean(axes)])
+        mean, square = group.total(means) / group.size
         variance = (square - mean.square()).clamp(min=0)
-        count = processes * values.numel() / values.shape[1]
+        count = group.size * values.numel() / values.shape[1]
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -49,7 +49,8 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (values.dim() - 2)
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
-        return (values * scale.view(shape) + shift.view(shape)).to(input.dtype)
+        normalised: Tensor = values * scale.view(shape) + shift.view(shape)
+        return normalised.to(input.dtype)
 
 
 class Up(nn.Sequential):

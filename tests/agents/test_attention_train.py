@@ -131,6 +131,9 @@ def test_bad_input_is_refused_before_the_work(
     assert "cannot hold out 200 of 6" in failure(photos, out)
     assert "hold out more" in failure(photos, out, "--held-out", "0")
     assert "file" in failure(photos, tmp_path / "file" / "out", "--held-out", "2")
+    assert "unknown device 'tpu'" in failure(photos, out, "--device", "tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no GPU for device 'cuda'" in failure(photos, out, "--device", "cuda")
     assert list(out.iterdir()) == []
 
 

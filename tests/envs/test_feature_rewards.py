@@ -82,7 +82,7 @@ def test_vgg_by_hand() -> None:
         # the bright pixel: min(.7, .5) - .2 = .3, over two pixels .15
         ({"features": False}, 0.15),
         ({"weight": 1.0}, 0.15 + 0.265),
-        ({}, 0.15 + 0.02 * 0.265),
+        ({}, 0.15 + 0.005 * 0.265),
         ({"weight": 0.1}, 0.15 + 0.0265),
         ({"weight": 0.0}, 0.15),
         # both pixels: (.3 - .1 + .3) / 2

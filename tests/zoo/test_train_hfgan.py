@@ -15,7 +15,7 @@ from torch import Tensor
 
 import neuralpaint
 from neuralpaint.backend.weights import read_tensors
-from neuralpaint.zoo.damsm import Damsm, DamsmConfig
+from neuralpaint.zoo.damsm import Damsm, DamsmConfig, damsm_loss
 from neuralpaint.zoo.data.captioned import Captioned
 from neuralpaint.zoo.hfgan import HfGanConfig
 from neuralpaint.zoo.text import Vocabulary
@@ -42,14 +42,22 @@ def squares(count: int = 48, size: int = 64) -> Captioned:
     )
 
 
-def trainer(settings: Settings = TINY, ng: int = 4, **more: Any) -> HfGanTrainer:
+def trainer(settings: Settings = TINY, ng: int = 4, dim: int = 8, **more: Any) -> HfGanTrainer:
     data = squares()
     words = Vocabulary.build(text for group in data.captions for text in group).words
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        damsm = Damsm(DamsmConfig(vocabulary=words, dim=8, embedding=8, width=4))
+        damsm = Damsm(DamsmConfig(vocabulary=words, dim=dim, embedding=dim, width=dim // 4))
     config = HfGanConfig(
-        size=64, ng=ng, nd=ng, z=4, condition=4, dim=8, embedding=8, growth=4, vocabulary=words
+        size=64,
+        ng=ng,
+        nd=ng,
+        z=dim,
+        condition=dim,
+        dim=dim,
+        embedding=dim,
+        growth=ng,
+        vocabulary=words,
     )
     return HfGanTrainer(config, settings, data, damsm, CPU, **more)
 
@@ -106,16 +114,35 @@ def test_the_damsm_is_frozen_and_the_average_lags() -> None:
         assert torch.allclose(kept, 0.999 * old + 0.001 * new, atol=1e-6)
 
 
-def test_learns_the_colours_of_its_captions(tmp_path: Path) -> None:
-    settings = Settings(steps=150, batch=12, rate=2e-3, decay=0.9, damsm=0, precision="fp32")
-    made = trainer(settings, ng=8)
-    fit(made, 150, tmp_path, made.settings_facts(), measure_every=10**6, save_every=10**6)
-    index = torch.arange(12)
+def taught(made: HfGanTrainer, steps: int) -> None:
+    """Teach the DAMSM of a trainer which colour is which."""
+    damsm = made.damsm.requires_grad_(True).train()
+    optimiser = torch.optim.Adam(damsm.parameters(), 5e-3)
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        index = torch.arange(3) + 3 * torch.randint(10, (3,), generator=draws)
+        ids, mask = made.pictures.text(index, torch.zeros(3))
+        words, sentence = damsm.text(ids, mask)
+        regions, whole = damsm.image(made.pictures.images(index, torch.full((3, 3), 0.5)))
+        loss = damsm_loss(regions, whole, words, sentence, mask, made.pictures.labels[index])
+        optimiser.zero_grad()
+        (loss.words + loss.sentence).backward()
+        optimiser.step()
+    damsm.requires_grad_(False).eval()
+
+
+def test_learns_the_colours_of_its_captions() -> None:
+    settings = Settings(batch=6, rate=1e-3, decay=0.9, penalty=1, precision="fp32")
+    made = trainer(settings, ng=8, dim=32)
+    taught(made, 60)
+    losses = [float(made.step(step)["damsm"]) for step in range(70)]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    index = torch.arange(36)
     images, _ = made.generate(made.pictures, index, 0)
     shades = torch.tensor(list(COLOURS.values())) / 127.5 - 1
     distances = torch.cdist(images.mean((2, 3)), shades)
     agreed = (distances.argmin(1) == index % 3).float().mean().item()
-    assert agreed >= 0.75  # by chance a third
+    assert agreed > 0.5  # by chance a third
 
 
 def test_saves_what_generation_needs(tmp_path: Path) -> None:
@@ -184,8 +211,10 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        + [str(script), str(tmp_path), str(Path(__file__).parent)],
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc_per_node", "2", str(script), str(tmp_path), str(Path(__file__).parent)),
+        ],
         capture_output=True,
         text=True,
         timeout=240,

@@ -4,7 +4,7 @@ It comes before HfGAN, which takes over its text encoder and its losses.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from ..data.captioned import Captioned
 from ..inception import InceptionEncoder, InceptionV3, load_inception
 from ..matching import DamsmLoss, damsm_loss, word_attention
 from ..metrics.retrieval import CANDIDATES, r_precision
-from ..text import MAX_WORDS, Vocabulary
+from ..text import Vocabulary
 from .batches import Pictures
 from .loop import BEST, LAST, Report, facts_of, fit
 
@@ -224,53 +224,47 @@ class DamsmTrainer:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Held-out figures, of up to 1000 pictures with their first captions, uncropped but centred.
+        """Held-out figures, of up to 1000 pictures with their first captions, from their middle.
 
         Returns:
-            "words" and "sentence", the losses over batches of the training's size; "top1", share of
-            pictures that find their own sentence among up to 99 of other classes; "chance", what
-            guessing would get. Empty where fewer than two pictures are held out.
+            "words" and "sentence", the losses over batches of the training's size; "loss", their
+            sum; "top1", share of pictures that find their own sentence among up to 99 of other
+            classes; "chance", what guessing would get. Empty where fewer than two pictures are held
+            out.
         """
         held = self.held
         if held is None or len(held) < 2:
             return {}
-        self.damsm.eval()
         order = torch.randperm(len(held), generator=devices.generator(self.settings.seed))
         index = order[:MEASURED]
-        places, wholes, words, sentences, masks = [], [], [], [], []
-        for part in index.split(EVAL_BATCH):
-            ids, mask = held.text(part, torch.zeros(len(part)))
-            word, sentence = self.damsm.text(ids, mask)
-            with devices.autocast(self.device, self.dtype):
-                regions, whole = self.damsm.image(held.images(part, centred(len(part))))
-            for kept, new in zip(
-                (places, wholes, words, sentences, masks),
-                (regions, whole, word, sentence, mask),
-                strict=True,
-            ):
-                kept.append(new)
-        features = [torch.cat(kept) for kept in (places, wholes, words, sentences, masks)]
+        places, whole, words, sentence, mask = self._features(held, index)
         labels = held.labels[index.to(self.device)]
         batch = min(self.settings.batch, len(index))
-        losses = [
-            damsm_loss(*(values[rows] for values in features), labels=labels[rows])
-            for rows in torch.arange(len(index), device=self.device).split(batch)
-            if len(rows) == batch
-        ]
-        figures = {
-            "words": torch.stack([loss.words for loss in losses]).mean().item(),
-            "sentence": torch.stack([loss.sentence for loss in losses]).mean().item(),
-        }
+        losses = []
+        for k in torch.arange(len(index), device=self.device).split(batch):
+            if len(k) == batch:
+                parts = places[k], whole[k], words[k], sentence[k], mask[k], labels[k]
+                losses.append(torch.stack(damsm_loss(*parts)))
+        by_words, by_sentence = torch.stack(losses).mean(0).tolist()
+        figures = {"words": by_words, "sentence": by_sentence, "loss": by_words + by_sentence}
         texts = [held.captions[i][0] for i in index.tolist()]
-        number = {text: i for i, text in enumerate(texts)}
-        reading = torch.tensor([number[text] for text in texts], device=self.device)
-        alike = (labels[:, None] == labels) | (reading[:, None] == reading)
-        candidates = min(CANDIDATES, 1 + int((~alike).sum(1).min()))
-        if candidates >= 2:
-            seed = self.settings.seed
-            hits = r_precision(features[1], features[3], texts, labels, seed, candidates)
-            figures |= {"top1": hits.double().mean().item(), "chance": 1 / candidates}
+        figures |= retrieved(whole, sentence, texts, labels, self.settings.seed)
         return figures
+
+    def _features(
+        self, pictures: Pictures, index: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Regions, whole, words, sentence and mask of pictures and their first captions."""
+        self.damsm.eval()
+        parts = []
+        for part in index.split(EVAL_BATCH):
+            ids, mask = pictures.text(part, torch.zeros(len(part)))
+            words, sentence = self.damsm.text(ids, mask)
+            with devices.autocast(self.device, self.dtype):
+                regions, whole = self.damsm.image(pictures.images(part, centred(len(part))))
+            parts.append((regions, whole, words, sentence, mask))
+        regions, whole, words, sentence, mask = map(torch.cat, zip(*parts, strict=True))
+        return regions, whole, words, sentence, mask
 
     @torch.no_grad()
     def sample(self) -> NDArray[np.uint8]:
@@ -278,18 +272,16 @@ class DamsmTrainer:
 
         Held-out pictures where there are such.
         """
-        self.damsm.eval()
         source = self.held or self.pictures
         size = self.settings.size
         index = torch.arange(min(SHOWN, len(source))) * max(1, len(source) // SHOWN)
         images = source.images(index, centred(len(index)))
-        ids, mask = source.text(index, torch.zeros(len(index)))
-        with devices.autocast(self.device, self.dtype):
-            regions, _ = self.damsm.image(images)
-        attention = word_attention(regions, self.damsm.text(ids, mask)[0], mask)
+        ids, _ = source.text(index, torch.zeros(len(index)))
+        regions, _, words, _, mask = self._features(source, index)
+        attention = word_attention(regions, words, mask)
         light = functional.interpolate(attention, (size, size), mode="bilinear")
         light = light / light.amax((2, 3), keepdim=True).clamp(min=1e-9)
-        sharpest = attention.flatten(2).amax(2).topk(min(WORDS_SHOWN, MAX_WORDS)).indices
+        sharpest = attention.flatten(2).amax(2).topk(WORDS_SHOWN).indices
         columns, titles = [], []
         for row, places in enumerate(sharpest.tolist()):
             picture = images[row] / 2 + 0.5
@@ -309,6 +301,32 @@ class DamsmTrainer:
         return facts_of(self.settings, data=self.pictures.checksum)
 
 
+def retrieved(
+    images: Tensor, sentences: Tensor, texts: Sequence[str], labels: Tensor, seed: int
+) -> dict[str, float]:
+    """How often images find their own sentence.
+
+    Args:
+        images: (N, D) vectors of the images.
+        sentences: (N, D) vectors of their sentences.
+        texts: the sentences.
+        labels: (N,) int64, classes.
+        seed: of the draw of other sentences.
+
+    Returns:
+        "top1", share of images that find their own sentence among up to 99 of other classes, and
+        "chance", what guessing would get. Empty where there is no sentence of another class.
+    """
+    number = {text: i for i, text in enumerate(texts)}
+    reading = torch.tensor([number[text] for text in texts], device=labels.device)
+    alike = (labels[:, None] == labels) | (reading[:, None] == reading)
+    candidates = min(CANDIDATES, 1 + int((~alike).sum(1).min()))
+    if candidates < 2:
+        return {}
+    hits = r_precision(images, sentences, texts, labels, seed, candidates)
+    return {"top1": hits.double().mean().item(), "chance": 1 / candidates}
+
+
 def centred(count: int) -> Tensor:
     """Crops from the middle, not mirrored, for `Pictures.images`."""
     return torch.full((count, 3), 0.5)
@@ -321,9 +339,10 @@ def train_damsm(
     *,
     device: str | torch.device = "auto",
     group: Group | None = None,
-    inception: str | Path = "imagenet",
+    inception: str | Path | None = None,
     save_every: int = 1000,
     measure_every: int = 1000,
+    until: Callable[[], bool] = lambda: False,
     report: Report = lambda progress: None,
 ) -> dict[str, Any]:
     """Train a DAMSM, or go on with it, and write `damsm.safetensors`.
@@ -334,14 +353,16 @@ def train_damsm(
         settings: see `Settings`.
         device: see `backend.device.resolve`.
         group: the processes that train together; the caller has started them.
-        inception: see `inception.load_inception`; read where `settings.image` is "inception" only.
+        inception: file of the weights of Inception-v3; None takes those of the Hub. Read where
+            `settings.image` is "inception" only.
         save_every: steps between checkpoints.
         measure_every: steps between held-out figures.
+        until: see `loop.fit`.
         report: called as the training goes on.
 
     Returns:
-        What `loop.fit` returns. The file holds the weights that found the most held-out sentences,
-        the last ones where nothing is held out.
+        What `loop.fit` returns. The file holds the weights of the smallest held-out loss, the last
+        ones where nothing is held out.
 
     Raises:
         ValueError: see `DamsmTrainer`, or the folder holds a run of other settings.
@@ -350,7 +371,9 @@ def train_damsm(
         OSError: the folder cannot be written to.
     """
     place = devices.resolve(device)
-    standard = load_inception(inception) if settings.image == "inception" else None
+    standard = None
+    if settings.image == "inception":
+        standard = load_inception(inception or "imagenet")
     trainer = DamsmTrainer(settings, data, place, group, standard)
     result = fit(
         trainer,
@@ -358,9 +381,10 @@ def train_damsm(
         out,
         trainer.settings_facts(),
         group=trainer.group,
-        best=("top1", 1),
+        best=("loss", -1),  # top1 ends at 1 on an easy set, long before the training should
         save_every=save_every,
         measure_every=measure_every,
+        until=until,
         report=report,
     )
     if trainer.group.leads:

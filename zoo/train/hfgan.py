@@ -20,21 +20,27 @@ from torch import Tensor, nn
 from ...backend import device as devices
 from ...backend.distributed import Group
 from ...backend.sheet import sheet
-from ...backend.weights import save_weights
+from ...backend.weights import fill, save_weights
+from ..cards import Card
 from ..damsm import Damsm, damsm_loss
 from ..data.captioned import Captioned
 from ..hfgan import Discriminator, Generator, HfGanConfig
 from ..hfgan_losses import discriminator_loss, divergence, generator_loss
+from ..hfgan_model import HfGan
 from ..layers import follow, shifted
 from ..metrics.distributions import frechet_distance, moments
+from ..pretrained import Description, read_description, read_weights, weight_files, write_folder
+from ..registry import CONFIG
 from .batches import Pictures
-from .loop import Report, facts_of, fit
+from .damsm import retrieved
+from .loop import BEST, LAST, Report, facts_of, fit
 
 ADAM = (0.5, 0.999)
 SHOWN, DRAWS = 8, 4
 MEASURED = 512
 """Held-out captions that are generated for the held-out figures, at most."""
 EVAL_BATCH = 64
+DISCRIMINATOR = "hfgan-discriminator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,7 +336,7 @@ class HfGanTrainer:
 
         Returns:
             "frechet": Fréchet distance of its global features between generated and real pictures;
-            "top1": share of images nearest to their own sentence among up to 100.
+            "top1" and "chance" of `damsm.retrieved`.
         """
         if self.held is None:
             return {}
@@ -340,15 +346,11 @@ class HfGanTrainer:
         images, sentences = self.generate(self.held, index, self.settings.seed)
         real = self.held.images(index, torch.full((count, 3), 0.5))
         fake_features, real_features = self._embedded(images), self._embedded(real)
-        normal = nn.functional.normalize(fake_features, dim=1)
-        texts = nn.functional.normalize(sentences, dim=1)
-        hits = []
-        for part, text in zip(normal.split(100), texts.split(100), strict=True):
-            found = (part @ text.T).argmax(1)
-            hits.append((found == torch.arange(len(part), device=found.device)).float())
+        texts = [self.held.captions[i][0] for i in index.tolist()]
+        labels = self.held.labels[index.to(self.device)]
         return {
             "frechet": frechet_distance(moments(fake_features), moments(real_features)),
-            "top1": torch.cat(hits).mean().item(),
+            **retrieved(fake_features, sentences, texts, labels, self.settings.seed),
         }
 
     def _embedded(self, images: Tensor) -> Tensor:
@@ -375,6 +377,34 @@ class HfGanTrainer:
         networks = nn.ModuleDict({"text": self.damsm.text, "generator": self.average})
         save_weights(networks, path, {"config": json.dumps(self.config.to_json())}, half=True)
 
+    def save_discriminator(self, folder: Path) -> None:
+        """Write the discriminator in half precision, for a later run to begin with."""
+        described = Description(DISCRIMINATOR, self.config.to_json(), Card())
+        page = "# Discriminator of an HfGAN\n\nFor `neuralpaint train hfgan --discriminator`.\n"
+        write_folder(folder, described, self.discriminator, page)
+
+    def begin_with(self, generator: Generator, discriminator: Path | None = None) -> None:
+        """Take trained weights in place of random ones.
+
+        Args:
+            generator: of the same configuration but for its vocabulary, which is not the
+                generator's.
+            discriminator: folder that `save_discriminator` wrote; None keeps the random one.
+
+        Raises:
+            FileNotFoundError: a file of the discriminator is absent.
+            ValueError: weights of other networks (names the first that differs).
+        """
+        state = generator.state_dict()
+        for network in (self.generator, self.average):
+            fill(network, state, Path("generator"))
+        if discriminator is not None:
+            kind = read_description(discriminator / CONFIG).kind
+            if kind != DISCRIMINATOR:
+                raise ValueError(f"{discriminator}: holds {kind!r:.40}, not {DISCRIMINATOR!r}")
+            tensors = read_weights(discriminator, weight_files(discriminator))
+            fill(self.discriminator, tensors, discriminator)
+
     def settings_facts(self) -> dict[str, object]:
         """What a resumed run must share; how many steps it has may change."""
         shared = replace(self.settings, steps=1)
@@ -383,7 +413,7 @@ class HfGanTrainer:
 
 def _arrays(images: Tensor) -> NDArray[np.float32]:
     """(n, 3, S, S) in [-1, 1] as (n, S, S, 3) in [0, 1]."""
-    values: NDArray[np.float32] = images.permute(0, 2, 3, 1).float().cpu().numpy() / 2 + 0.5
+    values: NDArray[np.float32] = (images / 2 + 0.5).permute(0, 2, 3, 1).float().cpu().numpy()
     return values.clip(0, 1)
 
 
@@ -396,6 +426,8 @@ def train_hfgan(
     *,
     device: str | torch.device = "auto",
     group: Group | None = None,
+    weights: Generator | None = None,
+    discriminator: Path | None = None,
     save_every: int = 1000,
     measure_every: int = 1000,
     until: Callable[[], bool] = lambda: False,
@@ -407,11 +439,14 @@ def train_hfgan(
         data: pictures with captions.
         damsm: trained on them.
         config: of the networks.
-        out: folder of the run, see `loop.fit`; the best weights are those of the least Fréchet
-            distance on held-out pictures.
+        out: folder of the run, see `loop.fit`. Its folder "model" is for `zoo.from_pretrained`, and
+            has the weights of the least Fréchet distance on held-out pictures (the last ones where
+            nothing is held out); "discriminator" is what another run may begin with.
         settings: see `Settings`.
         device: see `backend.device.resolve`.
         group: the processes that train together; the caller has started them.
+        weights: a generator to begin with; None begins with random weights.
+        discriminator: to begin with, see `HfGanTrainer.begin_with`.
         save_every: steps between checkpoints.
         measure_every: steps between held-out figures.
         until: see `loop.fit`.
@@ -426,7 +461,9 @@ def train_hfgan(
         OSError: the folder cannot be written to.
     """
     trainer = HfGanTrainer(config, settings, data, damsm, devices.resolve(device), group)
-    return fit(
+    if weights is not None:
+        trainer.begin_with(weights, discriminator)
+    result = fit(
         trainer,
         settings.steps,
         out,
@@ -438,3 +475,15 @@ def train_hfgan(
         until=until,
         report=report,
     )
+    if trainer.group.leads:
+        best = out / BEST
+        card = Card(
+            architecture=f"HfGAN, chapter 3, N_g {config.ng}, N_d {config.nd}, {config.fusion}",
+            sizes=f"images of {config.size} x {config.size} pixels",
+            training=f"{result['steps']} steps of {settings.batch} pictures of {data.name}",
+            task="text-to-image",
+        )
+        model = HfGan.from_run(best if best.exists() else out / LAST, card)
+        model.save_pretrained(out / "model")
+        trainer.save_discriminator(out / "discriminator")
+    return result

@@ -232,7 +232,7 @@ def _writer(folder: Path, first: int) -> "SummaryWriter":
         raise ImportError(
             "training logs to TensorBoard: pip install 'neuralpaint[train]'"
         ) from None
-    return SummaryWriter(str(folder), purge_step=first)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=first)
 
 
 def facts_of(settings: Any, **more: Any) -> dict[str, Any]:
