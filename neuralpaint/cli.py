@@ -13,6 +13,7 @@ from rich.table import Table
 from .cli_painter import evaluate, train
 from .cli_shared import JsonOption, console, fail, report
 from .cli_zoo import generate
+from .cli_zoo_evaluate import evaluate_hfgan
 from .cli_zoo_train import train_damsm, train_hfgan
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 train.command("damsm")(train_damsm)
 train.command("hfgan")(train_hfgan)
+evaluate.command("hfgan")(evaluate_hfgan)
 app.add_typer(generate, name="generate")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")

@@ -278,7 +278,7 @@ def load(
         from .zoo.data.pictures import summary
 
         check_folders(Path(data))
-        task = bar.add_task("read", total=None, note="")
+        task = bar.add_task("read", total=1, note="")
         pictures = open_captioned(
             Path(data),
             round(size * MARGIN),

@@ -27,7 +27,7 @@ def test_every_entry_has_a_class_of_its_kind_and_a_repository(entry: Entry) -> N
 
 
 def test_the_zoo_offers_the_three_sizes_and_the_alias() -> None:
-    assert ZOO.names == ("hfgan-64", "hfgan-128", "hfgan-256", "hfgan")
+    assert ZOO.names == ("hfgan-64", "hfgan-128", "hfgan-cub-64", "hfgan-256", "hfgan")
     entry = ZOO.find("hfgan")
     assert entry is not None
     assert entry.kind == "hfgan"
@@ -87,7 +87,7 @@ def test_the_list_says_what_ships(tmp_path: Path) -> None:
     )
     assert repr(listed).splitlines() == [
         "bird-1 = bird  not shipped, tried on the Hub: someone/bird-1  draws a bird",
-        "fish-10        shipped                                   draws a fish",
+        "fish-10        shipped                                        draws a fish",
     ]
 
 

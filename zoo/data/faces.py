@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-POINTS = 68
-"""Landmarks of a face, in the order of iBUG 300-W (Sagonas et al. 2013)."""
+from ..face_geometry import POINTS
+
 OLDEST = 116
 """Years, of the oldest face of UTKFace; a higher age is taken for a mistake."""
 

@@ -1,0 +1,133 @@
+"""Light on a face: its form as a sum of soft bumps, and how a lamp shows it.
+
+A bump is a Gaussian whose axes lie along the picture's, so that the sum of a hundred of them is one
+product of two small matrices.
+"""
+
+from collections.abc import Sequence
+from math import ceil, pi, sqrt
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..procedural.canvas import Array, Mask, Points
+from .specs import Scene
+
+WARM_SHADE = np.array([0.82, 1.0, 1.06], np.float32)[:, None, None]
+"""Shade takes less of red: light wanders through skin."""
+FINEST = 0.4
+"""Pixels: no bump is narrower, so that it is seen alike at every size."""
+
+
+def bumps(places: Points, widths: Points, heights: Points, window: Mask, size: int) -> Array:
+    """The sum of some Gaussians.
+
+    Args:
+        places: (K, 2) of their tops in the picture.
+        widths: (K, 2) standard deviations across and down, in sides of the picture.
+        heights: (K,) in any unit.
+        window: the part of the picture that is wanted.
+        size: pixels a side of the whole picture.
+
+    Returns:
+        (h, w) float32.
+    """
+    sigma = np.sqrt((widths * size) ** 2 + FINEST**2)
+    # A bump that had to be widened keeps its volume.
+    peaks = heights * np.prod(widths * size / sigma, axis=-1)
+    x = np.arange(window.columns.start, window.columns.stop) + 0.5
+    y = np.arange(window.rows.start, window.rows.stop) + 0.5
+    across = (x - places[:, :1] * size) / sigma[:, :1]
+    down = (y - places[:, 1:] * size) / sigma[:, 1:]
+    columns = np.exp((-0.5 * across * across).astype(np.float32))
+    rows = np.exp((-0.5 * down * down).astype(np.float32)) * peaks.astype(np.float32)[:, None]
+    total: Array = rows.T @ columns
+    return total
+
+
+def blurred(plane: Array, radius: float) -> Array:
+    """A plane under a Gaussian; nothing lies beyond its borders.
+
+    Args:
+        plane: (h, w).
+        radius: standard deviation in pixels.
+
+    Returns:
+        (h, w) float32.
+    """
+    down, across = (_gaussian(length, max(radius, 0.3)) for length in plane.shape)
+    soft: Array = down @ plane @ across
+    return soft
+
+
+def _gaussian(length: int, radius: float) -> Array:
+    steps = np.arange(length, dtype=np.float32)
+    weights = np.exp(((steps - steps[:, None]) / np.float32(radius)) ** 2 * np.float32(-0.5))
+    weights *= np.float32(1 / (radius * sqrt(2 * pi)))
+    return weights
+
+
+def grooves(lines: Sequence[tuple[Points, float]], window: Mask, size: int) -> Array:
+    """Thin lines, each of its own depth.
+
+    Args:
+        lines: outlines (N, 2), see `procedural.canvas.stroke`, with a depth of 0 to 1.
+        window: the part of the picture that is wanted.
+        size: pixels a side of the whole picture.
+
+    Returns:
+        (h, w) float32, 0 to 1, soft at the edges.
+    """
+    height, width = window.cover.shape
+    fine = max(2, min(8, ceil(384 / size)))
+    plane = Image.new("L", (width * fine, height * fine))
+    pen = ImageDraw.Draw(plane)
+    corner = (window.columns.start * fine + 0.5, window.rows.start * fine + 0.5)
+    for outline, depth in sorted(lines, key=lambda line: line[1]):
+        pen.polygon((outline * (size * fine) - corner).ravel().tolist(), fill=round(255 * depth))
+    cover = np.frombuffer(plane.reduce(fine).tobytes(), np.uint8).reshape(height, width)
+    return blurred(cover * np.float32(1 / 255), 0.0045 * size)
+
+
+def lamp(scene: Scene) -> tuple[float, float, float]:
+    """Unit vector towards the light: x right, y down, z to the viewer."""
+    x, y, z = 0.75 * scene.light, -0.25 - 0.5 * scene.height, 1.0
+    length = sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
+
+
+def lighting(height: Array, scene: Scene, gloss: float) -> tuple[Array, Array]:
+    """Brightness and shine of a surface.
+
+    Args:
+        height: (h, w) in pixels.
+        scene: gives the light.
+        gloss: of the surface, 0 (dull) to 1.
+
+    Returns:
+        (h, w) factors, 1 where the surface faces the viewer, and (h, w) light that is added to all
+        channels.
+    """
+    right, down = np.zeros_like(height), np.zeros_like(height)
+    right[:, 1:-1] = (height[:, 2:] - height[:, :-2]) * np.float32(0.5)
+    down[1:-1] = (height[2:] - height[:-2]) * np.float32(0.5)
+    x, y, z = lamp(scene)
+    towards = z - np.float32(x) * right - np.float32(y) * down
+    steep = right * right
+    steep += down * down
+    steep += 1
+    towards /= np.sqrt(steep)
+    # Light bends a little around the edge of its reach.
+    soft = np.maximum(towards * np.float32(0.8) + np.float32(0.2), 0.03)
+    soft *= np.float32(1 / (0.8 * z + 0.2))
+    strength = np.float32(0.5 + 0.4 * scene.contrast)
+    brightness = 1 + strength * (soft - 1)
+    # Half way between lamp and viewer lies what a mirror would show (Blinn 1977).
+    length = sqrt(2 + 2 * z)
+    mirror = (z + 1 - np.float32(x) * right - np.float32(y) * down) / np.sqrt(steep)
+    mirror *= np.float32(1 / length)
+    mirror = np.maximum(mirror, 0)
+    for _ in range(4):  # to the power of 16
+        mirror *= mirror
+    shine: Array = mirror * np.float32(gloss * (0.1 + 0.12 * scene.contrast))
+    return brightness, shine
