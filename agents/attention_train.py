@@ -19,10 +19,18 @@ from torch import Tensor
 from ..backend import device as devices
 from ..backend.datasets import image_files, split
 from ..backend.files import MediaError, writable_folder
+from ..backend.supervised import cosine
+from ..backend.weights import fill
 from ..envs import painting, subjects, targets
 from ..renderers import get
 from .agent import paint_batch
-from .attention import Attention, build_attention, reconstruction_loss, save_attention
+from .attention import (
+    Attention,
+    build_attention,
+    load_attention,
+    reconstruction_loss,
+    save_attention,
+)
 from .learner import ATTENTION_RATE
 from .policy import Policy, load_policy
 from .replay import Replay
@@ -43,6 +51,7 @@ def fit(
     updates: int,
     seed: int,
     report: Callable[[int, float], None] = lambda update, loss: None,
+    rate: float = ATTENTION_RATE,
 ) -> None:
     """Minimise L_rec (Eq 6.3) over the canvases of a painter.
 
@@ -53,15 +62,18 @@ def fit(
         updates: of 32 states.
         seed: of replay and exploration.
         report: called after each update with its number and loss.
+        rate: first learning rate of Adam, lowered along a cosine.
 
     Raises:
         FloatingPointError: the loss is not finite.
     """
     generator = devices.generator(seed)
     replay = Replay(STATES, rollout.device)
-    optimiser = torch.optim.Adam(attention.parameters(), ATTENTION_RATE)
+    optimiser = torch.optim.Adam(attention.parameters(), rate)
     side = min(rollout.process.size)
     for update in range(updates):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * cosine(update, updates)
         if update % EVERY == 0:
             state = rollout.state
             replay.add(state)
@@ -123,6 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights")
     parser.add_argument("--size", choices=("small", "thesis"), default="small")
     parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--rate", type=float, default=ATTENTION_RATE, help="first learning rate")
+    parser.add_argument("--weights", type=Path, help="begin with these; random ones by default")
     parser.add_argument("--canvas", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -137,10 +151,13 @@ def main(arguments: list[str] | None = None) -> None:
         process = painting.Config(canvas=options.canvas, background="mean", budget=BUDGET)
         source = targets.open_source(seen, canvas, options.subject)
         kept = _subjects(held[:HELD], canvas, options.subject)
+        torch.manual_seed(options.seed)
+        attention = build_attention(options.size).to(device)
+        if options.weights is not None:
+            begun = load_attention(options.weights).state_dict()
+            fill(attention, begun, options.weights)
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         parser.error(str(error))
-    torch.manual_seed(options.seed)
-    attention = build_attention(options.size).to(device)
     rollout = Rollout(process, get("bezier"), source, PAINTINGS, options.seed, device)
     columns = (
         TextColumn("update {task.completed}/{task.total}"),
@@ -158,6 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.updates,
             options.seed,
             lambda update, loss: progress.update(task, completed=update, loss=loss),
+            options.rate,
         )
     figures = evaluate(attention, policy, *targets.stack(kept, device))
     save_attention(attention, options.out / "attention.safetensors", options.size)

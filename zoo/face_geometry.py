@@ -116,8 +116,8 @@ def misfit(landmarks: ArrayLike) -> float:
         landmarks: (68, 2).
 
     Returns:
-        Mean distance after alignment, as a share of the crop's side: 0.03 in the median of
-        UTKFace's faces and 0.072 at most of 300.
+        Mean distance after alignment, as a share of the crop's side: of 10,662 faces of UTKFace
+        0.031 in the median and 0.091 at most.
 
     Raises:
         ValueError: landmarks of another shape, not finite, or all the same point.

@@ -18,7 +18,7 @@ from .ages import COUNT, OLDEST
 from .layers import BatchNorm
 
 MAX_BYTES = 256 * 2**20
-MAX_WIDTH = 256
+MAX_WIDTH = 128
 EMBEDDING = 128
 """Dimensions of an identity."""
 LEAST_SIDE = 32

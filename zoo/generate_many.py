@@ -25,7 +25,7 @@ from .hfgan_model import HfGan
 from .result import sheet_of
 
 MANIFEST, SHEET = "manifest.json", "sheet.png"
-MAX_ITEMS = 1_000_000
+MAX_ITEMS = 100_000
 MAX_MANIFEST_BYTES = 2**30
 MAX_PROMPTS_BYTES = 2**28
 SHEET_ITEMS = 32

@@ -139,7 +139,8 @@ def gradient_penalty(slopes: Tensor) -> Tensor:
     Returns:
         A scalar.
     """
-    return (slopes.flatten(1).norm(dim=1) - 1).square().mean()
+    lengths = slopes.flatten(1).square().sum(1).sqrt()
+    return (lengths - 1).square().mean()
 
 
 # --- age, identity, cycle ------------------------------------------------------------------------
@@ -232,7 +233,7 @@ def landmark_loss(
     """L_lmk = |E(L*) - E(L)|^2 + |L* - L^GT|^2 of Sec 4.3.1, mean over the batch.
 
     Args:
-        made: L*, (B, 136), shares of the side.
+        made: L*, (B, 136), in any unit of length.
         truth: L^GT, (B, 136).
         latent: E(L), (B, D).
         latent_made: E(L*), (B, D).

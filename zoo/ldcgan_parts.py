@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from ..backend.weights import load_weights, save_weights
 from .ages import COUNT
-from .data.faces import POINTS
 from .layers import Conv, initialise
 
+POINTS = 68
 COORDINATES = 2 * POINTS
 MAX_BYTES = 64 * 2**20
-MAX_WIDTH = 256
+MOST = {"size": 128, "ni": 32, "nd": 128, "blocks": 16, "latent": 512, "judge": 128}
+"""Largest values of a configuration: a file must not ask for networks beyond a few hundred MB."""
 SIDES = (64, 128)
 SIZES: dict[str, dict[str, int]] = {
     "thesis": {},
@@ -69,9 +70,10 @@ class LdcGanConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not 1 <= value <= MAX_WIDTH:
+            if not whole or not 1 <= value <= MOST[field.name]:
                 raise ValueError(
-                    f"{field.name} must be an integer from 1 to {MAX_WIDTH}, got {value!r:.40}"
+                    f"{field.name} must be an integer from 1 to {MOST[field.name]}, "
+                    f"got {value!r:.40}"
                 )
 
     @classmethod

@@ -58,8 +58,8 @@ def trained(policy: Policy, updates: int, seed: int = 0) -> tuple[Attention, lis
 
 
 def test_the_loss_falls(policy: Policy) -> None:
-    attention, losses = trained(policy, 30)
-    assert len(losses) == 30
+    attention, losses = trained(policy, 60)
+    assert len(losses) == 60
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
     assert not attention.training
 

@@ -1,15 +1,30 @@
 """Faces: the one form in which every data set of faces reaches training."""
 
 import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...backend import datasets
+from ...backend.files import MediaError
 from ..face_geometry import POINTS
+from .face_landmarks import landmarks_of
+from .pictures import MAX_BYTES, SIZES, decode, summary
 
+NAME = "UTKFace"
 OLDEST = 116
 """Years, of the oldest face of UTKFace; a higher age is taken for a mistake."""
+MISNAMED = "not named <age>_<gender>_<race>_<date>"
+TOO_OLD = f"age above {OLDEST}"
+
+Report = Callable[[str, int, int], None]
+"""(what is being done, how much of it is done, of how much)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,3 +151,121 @@ class Faces:
             identity=self.identity[where],
             held_out=self.held_out[where],
         )
+
+
+def open_utkface(
+    path: Path,
+    size: int = 128,
+    landmarks: bool = True,
+    *,
+    cache: Path | None = None,
+    held_out: int | None = None,
+    threads: int | None = None,
+    workers: int = 1,
+    max_bytes: int = MAX_BYTES,
+    report: Report = lambda stage, done, total: None,
+) -> Faces:
+    """Read a folder of aligned faces in the naming of UTKFace (Zhang et al. 2017) into memory.
+
+    Those to train on come first, so that each side of the split is one block of memory. The data
+    set does not say who is who, so identities are unknown.
+
+    Args:
+        path: holds `<age>_<gender>_<race>_<date>.jpg` files at any depth.
+        size: pixels a side that the faces are kept at.
+        landmarks: have dlib find 68 landmarks in each face, once: they are cached. False = none.
+        cache: folder of the landmarks; None = in the user's cache, see `face_landmarks`.
+        held_out: faces to set aside, see `datasets.split`. None = the tenth of the set whose
+            names have the checksum 0, wherever they lie: also what `envs.features_train` holds out.
+        threads: that decode; None = as many as processors, up to 8.
+        workers: processes that find landmarks, see `face_landmarks.landmarks_of`.
+        max_bytes: memory that the pictures may take.
+        report: called with what is being done, "faces" or "landmarks", how many are done, of how
+            many.
+
+    Returns:
+        The faces that could be read; the other files are named in `skipped`. Where no face was
+        found in a picture it stays, with landmarks of NaN: `len(faces) - faces.has_landmarks.sum()`
+        counts them.
+
+    Raises:
+        ValueError: no such folder, no face in it, nothing left to train on, a size out of range,
+            or too much memory.
+        ImportError: landmarks are wanted, are not cached, and the `faces` extra is not installed.
+        UnwritableFolderError: the cache cannot be written to.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; give that of UTKFace's pictures")
+    if size not in SIZES:
+        raise ValueError(f"size {size}: expected {SIZES.start} to {SIZES.stop - 1} pixels a side")
+    listed = datasets.utkface(root)
+    skipped = {str(file): MISNAMED for file in listed.misnamed}
+    ages = {face.path: face.age for face in listed.faces}
+    for file, age in list(ages.items()):
+        if age > OLDEST:
+            skipped[str(file)] = f"{TOO_OLD} ({age})"
+            del ages[file]
+    if not ages:
+        raise ValueError(f"{root}: no face left ({summary(skipped)})")
+    if held_out is None:
+        tenth = sum(datasets.tenth(file) == 0 for file in ages)
+        held_out = max(1, min(tenth, len(ages) - 1))
+    train, aside = datasets.split(ages, held_out)
+    order = train + aside
+    need = len(order) * 3 * size * size
+    if need > max_bytes:
+        raise ValueError(
+            f"{root}: {len(order)} faces of {size}x{size} take {need / 2**30:.2f} GiB of memory, "
+            f"more than the {max_bytes / 2**30:.2f} GiB allowed; choose a smaller size or raise "
+            "the limit"
+        )
+    images, kept = _decoded(order, size, threads, skipped, report)
+    if not kept:
+        raise ValueError(f"{root}: no face left ({summary(skipped)})")
+    points = torch.full((len(kept), 2 * POINTS), torch.nan)
+    if landmarks:
+        points = landmarks_of(
+            images,
+            cache=cache,
+            workers=workers,
+            report=lambda done, total: report("landmarks", done, total),
+        )
+    return Faces(
+        name=NAME,
+        images=images,
+        ages=torch.tensor([ages[order[row]] for row in kept]),
+        landmarks=points,
+        identity=torch.full((len(kept),), -1),
+        held_out=torch.tensor([row >= len(train) for row in kept]),
+        skipped=skipped,
+    )
+
+
+def _decoded(
+    order: list[Path], size: int, threads: int | None, skipped: dict[str, str], report: Report
+) -> tuple[Tensor, list[int]]:
+    """Pictures (K, 3, S, S) and which of the files they are; the others go to `skipped`."""
+    images = np.empty((len(order), 3, size, size), np.uint8)
+
+    def read(row: int) -> str | None:
+        try:
+            images[row] = decode(order[row], size).transpose(2, 0, 1)
+        except MediaError as error:
+            return str(error)
+        return None
+
+    kept = list[int]()
+    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+        try:
+            for row, reason in enumerate(pool.map(read, range(len(order)))):
+                if reason is None:
+                    images[len(kept)] = images[row]  # closes the gaps; rows before are done
+                    kept.append(row)
+                else:
+                    skipped[str(order[row])] = reason
+                report("faces", row + 1, len(order))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return torch.from_numpy(images[: len(kept)]), kept

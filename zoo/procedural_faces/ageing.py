@@ -69,13 +69,13 @@ def ageing(person: Person, age: float) -> Ageing:
     years = check_age(age)
     shaved = HAIR_STYLES[person.hair_style] == "shaved"
     return Ageing(
-        strain=-0.18 * exp(-years / 6.5),
+        strain=-0.18 * exp(-years / 7),
         puberty=logistic((years - 13.5) / 1.6),
-        puppy_fat=exp(-years / 8),
+        puppy_fat=exp(-years / 9),
         middle=exp(-(((years - 52) / 20) ** 2)),
-        sag=ramp(years, 24, 100, 1.15),
+        sag=ramp(years, 22, 100, 1.05),
         gaunt=ramp(years, 58, 100, 1.1),
-        wrinkles=min(1.0, ramp(years, 20, 100, 1.15) * (1 + person.wrinkling / 7)),
+        wrinkles=min(1.0, ramp(years, 17, 100, 0.95) * (1 + person.wrinkling / 7)),
         spots=ramp(years, 35, 95, 1.2),
         grey=logistic((years - 50 + 8 * person.greying) / 6.5),
         recession=person.receding * ramp(years, 20, 82, 0.9),

@@ -46,7 +46,7 @@ def bumps(places: Points, widths: Points, heights: Points, window: Mask, size: i
 
 
 def blurred(plane: Array, radius: float) -> Array:
-    """A plane under a Gaussian; nothing lies beyond its borders.
+    """A plane under a Gaussian; what lies at its borders goes on beyond them.
 
     Args:
         plane: (h, w).
@@ -56,22 +56,51 @@ def blurred(plane: Array, radius: float) -> Array:
         (h, w) float32.
     """
     down, across = (_gaussian(length, max(radius, 0.3)) for length in plane.shape)
-    soft: Array = down @ plane @ across
+    rows: Array = down @ plane
+    soft: Array = rows @ across.T
     return soft
+
+
+def feathered(mask: Mask, radius: float, size: int) -> Mask:
+    """A mask with soft edges, which reach beyond its own.
+
+    Args:
+        mask: of the shape.
+        radius: of the blur, in sides of the picture.
+        size: pixels a side of the whole picture.
+
+    Returns:
+        A mask on a larger part of the picture.
+    """
+    if not mask.cover.size:
+        return mask
+    pad = ceil(2.5 * radius * size)
+    rows = slice(max(mask.rows.start - pad, 0), min(mask.rows.stop + pad, size))
+    columns = slice(max(mask.columns.start - pad, 0), min(mask.columns.stop + pad, size))
+    cover = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    top, left = mask.rows.start - rows.start, mask.columns.start - columns.start
+    cover[top : top + mask.cover.shape[0], left : left + mask.cover.shape[1]] = mask.cover
+    return Mask(rows, columns, blurred(cover, radius * size))
 
 
 def _gaussian(length: int, radius: float) -> Array:
     steps = np.arange(length, dtype=np.float32)
-    weights = np.exp(((steps - steps[:, None]) / np.float32(radius)) ** 2 * np.float32(-0.5))
+    away = (steps - steps[:, None]) * np.float32(1 / radius)
+    weights: Array = np.exp(away * away * np.float32(-0.5))
     weights *= np.float32(1 / (radius * sqrt(2 * pi)))
+    beyond = 1 - weights.sum(1)
+    half = length // 2
+    weights[:half, 0] += beyond[:half]
+    weights[half:, -1] += beyond[half:]
     return weights
 
 
-def grooves(lines: Sequence[tuple[Points, float]], window: Mask, size: int) -> Array:
+def grooves(outlines: Points, depths: Sequence[float], window: Mask, size: int) -> Array:
     """Thin lines, each of its own depth.
 
     Args:
-        lines: outlines (N, 2), see `procedural.canvas.stroke`, with a depth of 0 to 1.
+        outlines: (M, N, 2) of the lines in the picture.
+        depths: M from 0 to 1; where lines cross, the deeper one shows.
         window: the part of the picture that is wanted.
         size: pixels a side of the whole picture.
 
@@ -83,8 +112,9 @@ def grooves(lines: Sequence[tuple[Points, float]], window: Mask, size: int) -> A
     plane = Image.new("L", (width * fine, height * fine))
     pen = ImageDraw.Draw(plane)
     corner = (window.columns.start * fine + 0.5, window.rows.start * fine + 0.5)
-    for outline, depth in sorted(lines, key=lambda line: line[1]):
-        pen.polygon((outline * (size * fine) - corner).ravel().tolist(), fill=round(255 * depth))
+    corners = (outlines * (size * fine) - corner).reshape(len(depths), -1).tolist()
+    for depth, outline in sorted(zip(depths, corners, strict=True)):
+        pen.polygon(outline, fill=round(255 * depth))
     cover = np.frombuffer(plane.reduce(fine).tobytes(), np.uint8).reshape(height, width)
     return blurred(cover * np.float32(1 / 255), 0.0045 * size)
 

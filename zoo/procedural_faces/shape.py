@@ -14,7 +14,7 @@ from ..procedural.canvas import Place, Points
 from .ageing import Ageing
 from .specs import Person, Scene
 
-UNIT = 0.68
+UNIT = 0.72
 """A face's unit in sides of the picture, for `Scene.scale` 1."""
 CENTRE = (0.5, 0.46)
 """Where the origin of a face lies in the picture."""
@@ -23,23 +23,23 @@ _JAW = (  # from the ear to the chin
     (0.425, 0.01),
     (0.42, 0.125),
     (0.407, 0.24),
-    (0.385, 0.35),
-    (0.347, 0.453),
-    (0.284, 0.545),
-    (0.203, 0.62),
-    (0.108, 0.673),
+    (0.378, 0.35),
+    (0.334, 0.455),
+    (0.268, 0.548),
+    (0.189, 0.623),
+    (0.1, 0.674),
     (0.0, 0.69),
 )
 _BROW = ((0.075, -0.108), (0.15, -0.14), (0.228, -0.147), (0.305, -0.128), (0.36, -0.078))
 _BRIDGE = ((0.0, -0.02), (0.0, 0.053), (0.0, 0.128), (0.0, 0.204))
 _NOSTRILS = ((0.086, 0.255), (0.044, 0.27), (0.0, 0.28))  # from the side to the middle
 _EYE = (  # inner corner, over the top, outer corner, back below
-    (0.114, 0.005),
-    (0.164, -0.032),
-    (0.22, -0.032),
-    (0.268, -0.004),
-    (0.223, 0.016),
-    (0.168, 0.017),
+    (0.1, 0.008),
+    (0.158, -0.039),
+    (0.226, -0.041),
+    (0.284, -0.004),
+    (0.229, 0.022),
+    (0.163, 0.023),
 )
 _LIPS = (  # upper edge from the middle outwards, then the lower edge back to the middle
     (0.0, 0.363),
@@ -97,6 +97,11 @@ JAW, BROWS, BRIDGE, NOSTRILS = slice(0, 17), slice(17, 27), slice(27, 31), slice
 EYES = (slice(36, 42), slice(42, 48))
 MOUTH = slice(48, 68)
 _NOSE = slice(27, 36)
+
+
+def xy(x: float, y: float) -> Points:
+    """A place, or a step from one, (2,)."""
+    return np.array((x, y))
 
 
 def grown(points: Points, strain: float) -> Points:
@@ -188,12 +193,16 @@ def _soften(points: Points, person: Person, state: Ageing) -> None:
     y = jaw[:, 1]
     cheek = np.exp(-(((y - 0.3) / 0.2) ** 2))
     full = (
-        0.05 * state.puppy_fat
+        0.04 * state.puppy_fat
         + 0.05 * person.weight * (0.4 + 0.6 * state.puberty)
         + 0.045 * state.middle
         - 0.075 * state.gaunt
     )
     jaw[:, 0] *= 1 + full * cheek
+    # Where the strain has made a child's jaw slender, fat makes it round.
+    jaw[:, 0] *= 1 + 0.15 * state.puppy_fat * np.clip((y - 0.1) / 0.3, 0, 1) * np.clip(
+        (0.62 - y) / 0.2, 0.5, 1
+    )
     jowl = np.exp(-(((y - 0.5) / 0.09) ** 2)) * state.sag
     jaw[:, 0] += _SIDE[JAW, 0] * 0.035 * jowl * (1 + 0.4 * person.weight)
     jaw[:, 1] += 0.022 * jowl
@@ -213,19 +222,19 @@ def _eyes(points: Points, person: Person, state: Ageing) -> None:
     """Round in children, narrow under heavy lids in the old."""
     size = 1 + 0.1 * person.eye_size
     child = -state.strain / 0.18
-    wide = size * (1 + 0.03 * child - 0.09 * state.sag)
-    tall = size * (1 + 0.22 * child + 0.18 * person.eye_open - 0.1 * state.puberty * person.rugged)
+    wide = size * (1 + 0.09 * child - 0.09 * state.sag)
+    tall = size * (1 + 0.4 * child + 0.18 * person.eye_open - 0.1 * state.puberty * person.rugged)
     adult = AVERAGE.copy()
     for eye, side in zip(EYES, (-1.0, 1.0), strict=True):
         own = adult[eye]
         middle = np.array([side * 0.191, 0.0])
         local = own - middle
-        outward = local[:, 0] * side / 0.077
+        outward = local[:, 0] * side / 0.092
         local = local * (wide, tall)
-        upper = local[:, 1] < -0.02
+        upper = own[:, 1] < -0.02
         local[upper, 1] *= 1 - 0.3 * state.sag
         local[:, 1] += outward * (0.009 * state.sag - 0.012 * person.eye_tilt)
-        place = middle + (side * (0.012 * person.eye_gap + 0.003 * child), 0.006 * child)
+        place = middle + xy(side * (0.012 * person.eye_gap + 0.003 * child), 0.006 * child)
         points[eye] = place + local
 
 
@@ -234,8 +243,8 @@ def _mouth(points: Points, person: Person, state: Ageing, smile: float) -> None:
     middle = AVERAGE[62] * 0.5 + AVERAGE[66] * 0.5
     local = AVERAGE[MOUTH] - middle
     child = -state.strain / 0.18
-    thick = (1 + 0.35 * person.lips) * (1 - 0.45 * state.sag) * (1 + 0.08 * child)
-    wide = (1 + 0.1 * person.mouth_width) * (1 - 0.16 * child) * (1 + 0.06 * state.sag)
+    thick = (1 + 0.35 * person.lips) * (1 - 0.45 * state.sag) * (1 - 0.08 * child)
+    wide = (1 + 0.1 * person.mouth_width) * (1 - 0.2 * child) * (1 + 0.06 * state.sag)
     corner = np.abs(local[:, 0] / 0.17) ** 2
     local[:, 1] *= thick
     local[:, 0] *= wide * (1 + 0.09 * smile)
@@ -250,10 +259,12 @@ def _mouth(points: Points, person: Person, state: Ageing, smile: float) -> None:
 def _brows(points: Points, person: Person, state: Ageing) -> None:
     """Brows come down: a ridge grows in puberty, skin sinks later."""
     brows = points[BROWS]
+    brows[:, 1] *= 1 + 0.45 * state.strain  # brows rise less than the forehead above them
     across = np.clip((np.abs(brows[:, 0]) - 0.07) / 0.29, 0, 1)
     brows[:, 1] += 0.03 * state.sag * (0.4 + 0.6 * across) - 0.016 * person.brow_height
     brows[:, 1] += 0.012 * person.rugged * (state.puberty - 0.3)
-    brows[:, 1] -= 0.022 * person.brow_arch * np.sin(np.pi * across) - 0.006
+    arch = 0.022 * person.brow_arch * (0.3 + 0.7 * state.puberty) + 0.08 * state.strain
+    brows[:, 1] -= arch * np.sin(np.pi * across) - 0.006
 
 
 class View:
@@ -278,7 +289,7 @@ class View:
         c, s = cos(scene.roll) * self.scale, sin(scene.roll) * self.scale
         self._turn = np.array([[c, s], [-s, c]])
         # A child's face is larger, but keeps its place as a whole.
-        lift = 0.3 * UNIT * scene.scale * (shape.grow - 1)
+        lift = 0.1 * UNIT * scene.scale * (shape.grow - 1)
         self._place = np.array([CENTRE[0] + scene.x, CENTRE[1] + scene.y - lift])
 
     def __call__(self, points: Sequence[Place] | Points) -> Points:

@@ -39,8 +39,10 @@ BACKGROUNDS = ("sky", "leaves", "sunset", "mist")
 
 YAW, PITCH, ROLL = 0.3, 0.12, 0.2
 """The largest turns of a head, in radians."""
-SCALE = (0.92, 1.06)
-SHIFT = 0.035
+SCALE = (0.85, 1.4)
+SHIFT = 0.16
+FRAMINGS = ("portrait", "crop")
+"""Head and shoulders with all of the hair, or the face alone, as aligned crops show it."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,9 @@ def sample_person(rng: np.random.Generator) -> Person:
     values["lips"] = float(np.clip(values["lips"] - 0.3 * rugged + 0.5 * (skin - 0.35), -1, 1))
     values["nose_width"] = float(np.clip(values["nose_width"] + 0.6 * (skin - 0.35), -1, 1))
     values["eye_size"] = float(np.clip(values["eye_size"] - 0.25 * rugged, -1, 1))
-    styles = (0.36, 0.3, 0.02, 0.04, 0.12, 0.0, 0.16) if manly else (0.06, 0.1, 0.24, 0.3, 0.16, 0.14, 0)
+    styles = (
+        (0.36, 0.3, 0.02, 0.04, 0.12, 0.0, 0.16) if manly else (0.06, 0.1, 0.24, 0.3, 0.16, 0.14, 0)
+    )
     beards = (0.55, 0.13, 0.12, 0.2) if manly else (1.0, 0.0, 0.0, 0.0)
     fair = np.array((0.25, 0.25, 0.2, 0.1, 0.12, 0.08))
     dark = np.array((0.75, 0.22, 0.03, 0.0, 0.0, 0.0))
@@ -246,28 +250,35 @@ def sample_person(rng: np.random.Generator) -> Person:
 
 
 _NORMAL = tuple(
-    field.name
-    for field in fields(Person)
-    if field.name not in _PERSON and field.name != "rugged"
+    field.name for field in fields(Person) if field.name not in _PERSON and field.name != "rugged"
 )
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
+def sample_scene(rng: np.random.Generator, framing: str = "portrait") -> Scene:
     """Draw a pose, a light and a background.
 
     Args:
         rng: the only source of randomness.
+        framing: one of `FRAMINGS`.
 
     Returns:
         A scene; most heads are nearly upright and look nearly ahead.
+
+    Raises:
+        ValueError: the framing is unknown.
     """
+    if framing not in FRAMINGS:
+        raise ValueError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
+    low, high, drop = (0.92, 1.06, 0.0) if framing == "portrait" else (1.22, 1.36, -0.1)
     turn = np.clip(rng.standard_normal(3) * 0.45, -1, 1) * (YAW, PITCH, ROLL)
-    shift = rng.uniform(-SHIFT, SHIFT, 2)
+    shift = rng.uniform(-0.035, 0.035, 2)
     return Scene(
-        *turn.tolist(),
-        scale=float(rng.uniform(*SCALE)),
+        yaw=float(turn[0]),
+        pitch=float(turn[1]),
+        roll=float(turn[2]),
+        scale=float(rng.uniform(low, high)),
         x=float(shift[0]),
-        y=float(shift[1]),
+        y=float(shift[1]) + drop,
         smile=float(rng.uniform()),
         light=float(rng.uniform(-1, 1)),
         height=float(rng.uniform()),
@@ -278,6 +289,6 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     )
 
 
-def sample(rng: np.random.Generator) -> FaceSpec:
-    """Draw a person in a scene."""
-    return FaceSpec(sample_person(rng), sample_scene(rng))
+def sample(rng: np.random.Generator, framing: str = "portrait") -> FaceSpec:
+    """Draw a person in a scene, see `sample_person` and `sample_scene`."""
+    return FaceSpec(sample_person(rng), sample_scene(rng, framing))

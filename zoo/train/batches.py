@@ -33,6 +33,7 @@ class Pictures:
             )
         self.name, self.captions, self.checksum = data.name, data.captions, data.checksum
         self.size, self.device = size, device
+        self.mirrors = "facing" not in data.attributes  # where captions say left and right
         self.stored = data.images.permute(0, 2, 3, 1).contiguous().to(device)  # (N, H, W, 3)
         self.labels = data.labels.to(device)
         self._classes = data.labels  # on the CPU, where numbers are drawn
@@ -56,8 +57,8 @@ class Pictures:
 
         Args:
             index: (n,) int64 which, on any device.
-            crops: (n, 3) in [0, 1): place of the crop, and mirrored below 0.5. A half is the middle
-                and not mirrored.
+            crops: (n, 3) in [0, 1): place of the crop, and mirrored below 0.5, but for pictures
+                whose captions say where they face. A half is the middle and not mirrored.
 
         Returns:
             (n, 3, S, S) float32 in [-1, 1].
@@ -66,7 +67,8 @@ class Pictures:
         room = self.stored.shape[1] - self.size
         corner = (crops[:, :2] * (room + 1)).long()[:, :, None]  # (n, 2, 1)
         steps = torch.arange(self.size, device=self.device)
-        columns = torch.where(crops[:, 2:] < 0.5, self.size - 1 - steps, steps)
+        turned = (crops[:, 2:] < 0.5) & self.mirrors
+        columns = torch.where(turned, self.size - 1 - steps, steps)
         rows, columns = corner[:, 0] + steps, corner[:, 1] + columns  # (n, S) each
         pixels = self.stored[index[:, None, None], rows[:, :, None], columns[:, None]]
         return pixels.permute(0, 3, 1, 2) / 127.5 - 1

@@ -1,0 +1,248 @@
+"""From a person, a scene and an age to a picture, its 68 points and the places of its parts."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..procedural.backgrounds import paint_background, vignette
+from ..procedural.canvas import Array, Canvas, Mask, Points, clipped, smooth, stroke
+from . import features, hair, skin, wrinkles
+from .ageing import Ageing, ageing
+from .relief import WARM_SHADE, blurred, bumps, grooves, lighting
+from .shape import Shape, View, outline, xy
+from .specs import FaceSpec, Scene
+from .tones import darker
+
+MIN_SIZE, MAX_SIZE = 32, 1024
+PARTS = ("background", "clothes", "skin", "hair", "eyes", "brows", "mouth")
+"""What each pixel is made of; the shares add up to 1."""
+
+
+class Drawn(NamedTuple):
+    """A picture and its truth.
+
+    Attributes:
+        image: (3, S, S) uint8 RGB.
+        landmarks: (68, 2) float32 in iBUG's order, in sides of the picture.
+        parts: `PARTS` -> (S, S) float32 in [0, 1], how much of each pixel shows it; they add up
+            to 1. Beards are hair, ears and neck are skin.
+        box: left, top, right, bottom of the head without its hair, in sides of the picture.
+    """
+
+    image: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    parts: dict[str, Array]
+    box: tuple[float, float, float, float]
+
+
+class _Head(NamedTuple):
+    state: Ageing
+    shape: Shape
+    view: View
+
+
+def draw(spec: FaceSpec, age: float, size: int) -> Drawn:
+    """Paint a face.
+
+    Two ages of one specification differ in what age drives and in nothing else: a pixel that is
+    all background at both is the same in both.
+
+    Args:
+        spec: who, and how they are seen.
+        age: 0 to 100 years.
+        size: pixels a side, 32 to 1024; the same picture at every size.
+
+    Returns:
+        The picture with its truth.
+
+    Raises:
+        ValueError: age or size is out of range.
+    """
+    head = _head(spec, age, size)
+    canvas = _painted(spec, head, size, track=True)
+    parts = {name: canvas.parts.get(name, np.zeros((size, size), np.float32)) for name in PARTS[1:]}
+    rest = np.clip(1 - np.sum(list(parts.values()), axis=0, dtype=np.float32), 0, 1)
+    return Drawn(
+        _finished(canvas, spec.scene), _landmarks(head), {PARTS[0]: rest, **parts}, _box(spec, head)
+    )
+
+
+def picture(spec: FaceSpec, age: float, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The picture and the landmarks alone, as `draw` gives them, in less time."""
+    head = _head(spec, age, size)
+    return _finished(_painted(spec, head, size, track=False), spec.scene), _landmarks(head)
+
+
+def landmarks(spec: FaceSpec, age: float) -> NDArray[np.float32]:
+    """The 68 points alone, (68, 2) float32 in sides of the picture.
+
+    Raises:
+        ValueError: the age is out of range.
+    """
+    return _landmarks(_head(spec, age, MIN_SIZE))
+
+
+def wrinkle_energy(spec: FaceSpec, age: float) -> float:
+    """Length times depth of all wrinkles, in a face's unit: 0 or little in children, then rising.
+
+    Raises:
+        ValueError: the age is out of range.
+    """
+    head = _head(spec, age, MIN_SIZE)
+    return wrinkles.energy(wrinkles.lines(spec.person, head.state, head.shape, spec.scene.smile))
+
+
+def untouched(spec: FaceSpec, ages: Sequence[float], size: int) -> NDArray[np.bool_]:
+    """Where ages make no difference: what lies outside the face, exactly.
+
+    Args:
+        spec: who, and how they are seen.
+        ages: at least one.
+        size: pixels a side.
+
+    Returns:
+        (S, S), True where only the background shows at every one of the ages, or only clothes.
+
+    Raises:
+        ValueError: there are no ages, or an argument is out of range.
+    """
+    if not len(ages):
+        raise ValueError("no ages: give at least one")
+    behind, clothes = np.ones((2, size, size), np.bool_)
+    for age in ages:
+        parts = draw(spec, age, size).parts
+        behind &= parts["background"] == 1
+        clothes &= parts["clothes"] == 1
+    return behind | clothes
+
+
+def _head(spec: FaceSpec, age: float, size: int) -> _Head:
+    state = ageing(spec.person, age)
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"size must be {MIN_SIZE} to {MAX_SIZE} pixels a side, got {size}")
+    shape = Shape(spec.person, state, spec.scene.smile)
+    return _Head(state, shape, View(spec.scene, shape))
+
+
+def _landmarks(head: _Head) -> NDArray[np.float32]:
+    return head.view(head.shape.points).astype(np.float32)
+
+
+def _box(spec: FaceSpec, head: _Head) -> tuple[float, float, float, float]:
+    ears, _ = features.ears(spec.person, head.state, head.shape, head.view)
+    places = np.concatenate([head.view(outline(head.shape)), *ears])
+    (left, top), (right, bottom) = np.clip([places.min(0), places.max(0)], 0, 1).tolist()
+    return left, top, right, bottom
+
+
+def _painted(spec: FaceSpec, head: _Head, size: int, track: bool) -> Canvas:
+    person, scene = spec.person, spec.scene
+    state, shape, view = head
+    rng = np.random.default_rng(scene.clothes)
+    canvas = paint_background(scene.background, size, rng, track)
+    tone = skin.tone(person, state)
+    own = hair.hair(person, state, shape, view)
+    hair.paint_back(canvas, own, person, state)
+
+    face = canvas.mask(view(smooth(outline(shape))))
+    throat = features.neck(person, state, shape, view, scene)
+    ears, folds = features.ears(person, state, shape, view)
+    # The head as one: neck and ears in the shade of the face.
+    whole = canvas.mask(throat, view(smooth(outline(shape))), *ears)
+    canvas.paint(whole, tone, part="skin")
+    marks = [stroke(fold, 0.014 * view.scale, 0.01 * view.scale) for fold in folds]
+    canvas.paint(canvas.mask(*marks), darker(tone, 0.55), alpha=0.6)
+    openings = _face(canvas, spec, head, face, tone)
+    _light(canvas, spec, head, whole, face, throat, openings)
+    _clothes(canvas, scene, rng)
+    features.paint_glints(canvas, view, shape, openings, scene.light)
+    hair.paint_beard(canvas, view, person, state, shape)
+    hair.paint_front(canvas, own, person, state, scene, view)
+    return canvas
+
+
+def _face(canvas: Canvas, spec: FaceSpec, head: _Head, face: Mask, tone: Array) -> Mask:
+    person, (state, shape, view) = spec.person, head
+    features.paint_nose(canvas, view, shape, tone)
+    features.paint_mouth(canvas, view, person, state, shape, tone)
+    openings = features.paint_eyes(canvas, view, person, state, shape, tone)
+    young, grey = hair.young_colour(person, state), hair.grey_colour(state)
+    features.paint_brows(canvas, view, person, state, shape, darker(young, 0.8), grey)
+    return openings
+
+
+def _clothes(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
+    """A collar at the bottom of the picture: the same at every age."""
+    colour = rng.uniform(0.12, 0.85, 3).astype(np.float32)
+    drop = float(rng.uniform(0.0, 0.05))
+    x = 0.5 + scene.x
+    right = [
+        (0, 1.06),
+        (0.09, 1.03),
+        (0.15, 0.93),
+        (0.21, 0.9),
+        (0.38, 0.94),
+        (0.52, 1),
+        (0.7, 1.2),
+    ]
+    half = np.array(right)
+    line = smooth(np.concatenate([half[:0:-1] * (-1, 1), half])) + xy(x, drop + scene.y)
+    mask = canvas.mask(line)
+    canvas.paint(mask, colour, canvas.volume(mask, 0.02, 0.35), part="clothes")
+
+
+def _light(
+    canvas: Canvas,
+    spec: FaceSpec,
+    head: _Head,
+    whole: Mask,
+    face: Mask,
+    throat: Points,
+    openings: Mask,
+) -> None:
+    """Light and shade upon all that is skin, and on what has been painted on it."""
+    person, scene = spec.person, spec.scene
+    state, shape, view = head
+    size = canvas.size
+    if not whole.cover.size:
+        return
+    unit = view.scale * size
+    inner = np.zeros_like(whole.cover)
+    top, left = face.rows.start - whole.rows.start, face.columns.start - whole.columns.start
+    inner[top : top + face.cover.shape[0], left : left + face.cover.shape[1]] = face.cover
+    height = blurred(inner, 0.05 * unit) * np.float32(0.13 * unit)
+    places, widths, heights = skin.form(person, state, shape)
+    height += bumps(view(places), widths * view.scale, heights * unit, whole, size)
+    middle = np.array([[0.0, 0.08]])
+    height += bumps(
+        view(middle), np.array([[0.36, 0.5]]) * view.scale, np.array([0.34 * unit]), whole, size
+    )
+    found = wrinkles.lines(person, state, shape, scene.smile)
+    groove = (
+        grooves(wrinkles.outlines(found, view), [line.depth for line in found], whole, size) * inner
+    )
+    height -= groove * np.float32(0.012 * unit)
+    brightness, shine = lighting(height, scene, 0.75 * (1 - 0.4 * state.spots))
+    # The neck lies in the shade of the chin.
+    brightness -= np.float32(0.3) * blurred(inner, 0.06 * unit) * (1 - inner)
+    factor = skin.marks(person, state, shape, whole, view, size)
+    factor *= 1 - np.float32(0.3) * groove
+    factor *= 1 + WARM_SHADE * np.minimum(brightness - 1, 0) + np.maximum(brightness - 1, 0)
+    weight = whole.cover.copy()
+    # Eyes are wet and round: the shade of the skin about them tells little of theirs.
+    eyes = clipped(Mask(whole.rows, whole.columns, np.ones_like(weight)), openings)
+    weight *= 1 - np.float32(0.55) * eyes.cover
+    below = canvas.image[:, whole.rows, whole.columns]
+    below *= 1 + weight * (factor - 1)
+    below += weight * inner * shine
+    np.clip(below, 0, 1, out=below)
+
+
+def _finished(canvas: Canvas, scene: Scene) -> NDArray[np.uint8]:
+    warm = np.float32(0.045 * scene.warmth)
+    tint = np.array([1 + warm, 1, 1 - warm], np.float32)[:, None, None]
+    values = canvas.image * (vignette(canvas.size) * np.float32(255)) * tint + np.float32(0.5)
+    image: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+    return image
