@@ -96,7 +96,7 @@ def train_damsm(
         pictures = load(data, size, count, seed, workers, captions, split, describe)
         place = devices.resolve(device)
         group = distributed.start(place)
-        with progress(as_json) as bar:
+        with progress(as_json or not group.leads) as bar:
             result = training.train_damsm(
                 pictures,
                 out,
@@ -115,7 +115,8 @@ def train_damsm(
         fail(str(error))
     finally:
         distributed.stop()
-    finish(as_json, result, out)
+    if group.leads:
+        finish(as_json, result, out)
 
 
 def train_hfgan(
@@ -209,7 +210,7 @@ def train_hfgan(
         pictures = load(data, side, count, seed, workers, captions, split, describe)
         place = devices.resolve(device)
         group = distributed.start(place)
-        with progress(as_json) as bar:
+        with progress(as_json or not group.leads) as bar:
             result = training.train_hfgan(
                 pictures,
                 encoders,
@@ -231,7 +232,8 @@ def train_hfgan(
         fail(str(error))
     finally:
         distributed.stop()
-    finish(as_json, result, out)
+    if group.leads:
+        finish(as_json, result, out)
 
 
 def load(

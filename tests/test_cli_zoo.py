@@ -156,7 +156,7 @@ def test_errors_come_first_and_name_the_thing(weights: Path, tmp_path: Path) -> 
     assert "it knows 6 words, such as bird, with" in failure("", *options)
     assert "no word that the model knows ('cat')" in failure("cat", *options)
     assert "0 images of each prompt" in failure("a bird", "--num", 0, *options)
-    assert "make 1 to 1000000 in all" in failure("a bird", "--num", 10**7, *options)
+    assert "make 1 to 100000 in all" in failure("a bird", "--num", 10**7, *options)
     assert "seed -1 is out of range" in failure("a bird", "--seed", -1, *options)
     assert "unknown device 'tpu'" in failure("a bird", "--device", "tpu", *options)
     to = ["a bird", "--out", out, "--weights"]

@@ -41,7 +41,7 @@ def code(page: Path) -> list[str]:
 
 def calls(page: Path) -> list[tuple[str, set[str]]]:
     """Each `neuralpaint <command> --options` of a page as (command, options)."""
-    pattern = r"(?:^|[\s/])(?:python -m )?neuralpaint ([a-z][a-z-]*)([^#|;&]*)"
+    pattern = r"(?:^|(?<!from)[\s/])(?:python -m )?neuralpaint ([a-z][a-z-]*)([^#|;&]*)"
     found = []
     for line in code(page):
         for name, rest in re.findall(pattern, line):

@@ -2,7 +2,7 @@
 
 Two encoders map an image's regions and a text's words, and the whole of each, into one space. They
 are trained together, first (`train.damsm`); HfGAN then takes the text encoder's vectors as its
-condition and the losses (`matching`) as L_DAMSM of Eq 3.5.
+condition, phi of Eq 3.2, and the losses (`matching`) as L_DAMSM of Eq 3.5.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""How well images and texts match: the scores and losses of DAMSM (Xu et al. 2018, Sec 3.2).
+"""How well images and texts match: scores and losses of DAMSM, L_DAMSM of Eq 3.5.
+
+As Xu et al. 2018, Sec 3.2.
 
 Reading: the equations of the paper with the constants of its published configuration. All scores
 are computed in float32, also inside autocast, for every pair of a batch at once.

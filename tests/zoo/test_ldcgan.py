@@ -86,7 +86,7 @@ def test_unknown_size() -> None:
 def test_the_thesis_size() -> None:
     """Fig 4.4 and Sec 4.4.1 as the readings settle them."""
     config = LdcGanConfig()
-    generator = Generator(config).eval()
+    generator: Any = Generator(config).eval()
     assert sum(p.numel() for p in generator.parameters()) == 8_119_492
     shapes = {}
 
@@ -121,7 +121,7 @@ def test_the_thesis_size() -> None:
 
 def test_equation_4_4() -> None:
     inputs = faces(TINY)
-    generator = Generator(TINY).eval()
+    generator: Any = Generator(TINY).eval()
     image, mask, colour = generator(*inputs)
     assert torch.allclose(image, mask * colour + (1 - mask) * inputs[0], atol=1e-6)
     assert 0 <= mask.min() < mask.max() <= 1
@@ -168,7 +168,7 @@ def test_the_generator_uses_all_it_is_given(which: int) -> None:
 
 def test_the_age_code_enters_twice() -> None:
     """At the input, and after the residual blocks."""
-    generator = Generator(TINY).eval()
+    generator: Any = Generator(TINY).eval()
     images, code, target, source = faces(TINY)
     other = code.roll(1, 1)
     with torch.no_grad():

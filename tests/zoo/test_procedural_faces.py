@@ -61,7 +61,8 @@ PEOPLE = st.integers(0, 2**31).map(lambda seed: sample(np.random.default_rng(see
 
 
 def luminance(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return image.astype(float).mean(0)
+    mean: NDArray[np.float64] = image.mean(0, dtype=np.float64)
+    return mean
 
 
 # --- the set -------------------------------------------------------------------------------------
@@ -80,9 +81,9 @@ def test_a_set_is_the_same_on_any_number_of_processes() -> None:
 
 
 def test_a_person_depends_on_seed_and_number_alone() -> None:
-    few, many = make_faces(4, 32, held_out=False), make_faces(44, 32, held_out=False)
+    few, many = make_faces(4, 32, held_out=False), make_faces(20, 32, held_out=False)
     assert torch.equal(few.images, many.images[:4])
-    assert len({image.numpy().tobytes() for image in many.images}) == 44
+    assert len({image.numpy().tobytes() for image in many.images}) == 20
     assert not torch.equal(few.images, make_faces(4, 32, seed=1, held_out=False).images)
     row = 9
     identity, age = int(many.identity[row]), int(many.ages[row])
@@ -92,22 +93,22 @@ def test_a_person_depends_on_seed_and_number_alone() -> None:
 
 
 def test_a_set_is_complete() -> None:
-    made = make_faces(128, 32, per_person=4)
-    assert made.images.shape == (128, 3, 32, 32)
+    made = make_faces(64, 32, per_person=4)
+    assert made.images.shape == (64, 3, 32, 32)
     assert made.has_landmarks.all()
-    assert made.identity.unique().numel() == 32
-    assert made.held_out.tolist() == [False] * 112 + [True] * 16
+    assert made.identity.unique().numel() == 16
+    assert made.held_out.tolist() == [False] * 56 + [True] * 8
     assert made.held_out.tolist() == [is_held_out(number) for number in made.identity.tolist()]
-    groups = groups_of(made.ages).reshape(32, 4)
+    groups = groups_of(made.ages).reshape(16, 4)
     assert all(row.unique().numel() == 4 for row in groups)
     assert groups.unique().numel() == 10
     assert int(made.ages.max()) <= OLDEST
 
 
 def test_held_out_people_never_meet_training() -> None:
-    trained = make_faces(60, 32, per_person=2, held_out=False)
-    tested = make_faces(20, 32, per_person=2, held_out=True)
-    both = make_faces(80, 32, per_person=2)
+    trained = make_faces(28, 32, per_person=2, held_out=False)
+    tested = make_faces(4, 32, per_person=2, held_out=True)
+    both = make_faces(32, 32, per_person=2)
     assert not trained.held_out.any()
     assert tested.held_out.all()
     assert not set(trained.identity.tolist()) & set(tested.identity.tolist())
@@ -201,7 +202,7 @@ def test_bad_specifications() -> None:
 # --- the pictures --------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(PERSONS, ANY_SCENES, AGES, st.integers(32, 140))
 def test_any_face_can_be_drawn(person: Person, scene: Scene, age: int, size: int) -> None:
     spec = FaceSpec(person, scene)
@@ -228,10 +229,10 @@ def test_any_face_can_be_drawn(person: Person, scene: Scene, age: int, size: int
 def test_pictures_are_the_same_at_every_size(spec: FaceSpec, age: int) -> None:
     small, large = picture(spec, age, 64)[0], picture(spec, age, 128)[0]
     halved = large.reshape(3, 64, 2, 64, 2).mean((2, 4))
-    assert np.abs(halved - small).mean() < 4
+    assert np.abs(halved - small).mean() < 3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(SPECS, AGES)
 def test_landmarks_lie_on_what_they_name(spec: FaceSpec, age: int) -> None:
     size = 128
@@ -261,7 +262,7 @@ def test_landmarks_lie_on_what_they_name(spec: FaceSpec, age: int) -> None:
     for place in points[27:36]:
         assert near(place, "skin") > 0.9
     left, top, right, bottom = box
-    inside = points[JAW]
+    inside = np.clip(points[JAW], 0, 1)
     assert ((inside >= (left - 1e-6, top - 1e-6)) & (inside <= (right + 1e-6, bottom + 1e-6))).all()
     # All that is eye or mouth lies about its points.
     rows, columns = np.nonzero(parts["mouth"] > 0.5)
@@ -272,7 +273,7 @@ def test_landmarks_lie_on_what_they_name(spec: FaceSpec, age: int) -> None:
     assert rows.max() < high[1] + 2
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(SPECS, AGES, AGES)
 def test_age_leaves_alone_what_it_does_not_drive(spec: FaceSpec, first: int, second: int) -> None:
     one, two = (draw(spec, age, 96) for age in (first, second))
@@ -295,7 +296,7 @@ def test_scenes_move_the_points_and_not_the_person(person: Person, scene: Scene,
     mirrored = points[JAW][::-1] * (-1, 1) + (1, 0)
     assert np.allclose(points[JAW], mirrored, atol=1e-6)
     moved = landmarks(FaceSpec(person, replace(still, x=0.03, y=-0.02)), age)
-    assert np.allclose(moved, points + (0.03, -0.02), atol=1e-6)
+    assert np.allclose(moved - points, (0.03, -0.02), atol=1e-6)
     larger = landmarks(FaceSpec(person, replace(still, scale=1.05)), age)
     assert np.ptp(larger, axis=0) == pytest.approx(1.05 * np.ptp(points, axis=0), rel=1e-4)
     leaning = landmarks(FaceSpec(person, replace(still, roll=0.1)), age)
@@ -313,8 +314,8 @@ def test_framing() -> None:
         made = make_faces(6, 32, framing=framing, per_person=1)
         x = made.landmarks.reshape(6, 68, 2)[:, JAW, 0]
         spans[framing] = float((x.amax(1) - x.amin(1)).mean())
-    assert 0.55 < spans["portrait"] < 0.72
-    assert 0.75 < spans["crop"] < 0.95
+    assert 0.5 < spans["portrait"] < 0.68
+    assert 0.72 < spans["crop"] < 0.95
 
 
 # --- what age does -------------------------------------------------------------------------------

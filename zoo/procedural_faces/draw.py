@@ -11,7 +11,7 @@ from ..procedural.canvas import Array, Canvas, Mask, Points, clipped, smooth, st
 from . import features, hair, skin, wrinkles
 from .ageing import Ageing, ageing
 from .relief import WARM_SHADE, blurred, bumps, grooves, lighting
-from .shape import Shape, View, outline, xy
+from .shape import CENTRE, UNIT, Shape, View, outline, xy
 from .specs import FaceSpec, Scene
 from .tones import darker
 
@@ -62,8 +62,10 @@ def draw(spec: FaceSpec, age: float, size: int) -> Drawn:
     """
     head = _head(spec, age, size)
     canvas = _painted(spec, head, size, track=True)
-    parts = {name: canvas.parts.get(name, np.zeros((size, size), np.float32)) for name in PARTS[1:]}
-    rest = np.clip(1 - np.sum(list(parts.values()), axis=0, dtype=np.float32), 0, 1)
+    none = np.zeros((size, size), np.float32)
+    parts = {name: np.clip(canvas.parts.get(name, none), 0, 1) for name in PARTS[1:]}
+    covered = np.sum(list(parts.values()), axis=0, dtype=np.float32)
+    rest = np.where(covered > 0, np.clip(1 - covered, 0, np.nextafter(np.float32(1), 0)), 1)
     return Drawn(
         _finished(canvas, spec.scene), _landmarks(head), {PARTS[0]: rest, **parts}, _box(spec, head)
     )
@@ -165,7 +167,7 @@ def _painted(spec: FaceSpec, head: _Head, size: int, track: bool) -> Canvas:
 
 def _face(canvas: Canvas, spec: FaceSpec, head: _Head, face: Mask, tone: Array) -> Mask:
     person, (state, shape, view) = spec.person, head
-    features.paint_nose(canvas, view, shape, tone)
+    features.paint_nose(canvas, view, state, shape, tone)
     features.paint_mouth(canvas, view, person, state, shape, tone)
     openings = features.paint_eyes(canvas, view, person, state, shape, tone)
     young, grey = hair.young_colour(person, state), hair.grey_colour(state)
@@ -176,19 +178,19 @@ def _face(canvas: Canvas, spec: FaceSpec, head: _Head, face: Mask, tone: Array) 
 def _clothes(canvas: Canvas, scene: Scene, rng: np.random.Generator) -> None:
     """A collar at the bottom of the picture: the same at every age."""
     colour = rng.uniform(0.12, 0.85, 3).astype(np.float32)
-    drop = float(rng.uniform(0.0, 0.05))
-    x = 0.5 + scene.x
+    drop = float(rng.uniform(0.0, 0.06))
+    # Below an adult's chin, from the middle of the collar to beyond the picture, in a face's unit.
     right = [
-        (0, 1.06),
-        (0.09, 1.03),
-        (0.15, 0.93),
-        (0.21, 0.9),
-        (0.38, 0.94),
-        (0.52, 1),
-        (0.7, 1.2),
+        (0, 0.93),
+        (0.13, 0.86),
+        (0.22, 0.7),
+        (0.31, 0.67),
+        (0.56, 0.73),
+        (0.8, 0.85),
+        (1, 1.3),
     ]
-    half = np.array(right)
-    line = smooth(np.concatenate([half[:0:-1] * (-1, 1), half])) + xy(x, drop + scene.y)
+    half = (np.array(right) + xy(0, drop)) * (UNIT * scene.scale)
+    line = smooth(np.concatenate([half[:0:-1] * (-1, 1), half])) + CENTRE + xy(scene.x, scene.y)
     mask = canvas.mask(line)
     canvas.paint(mask, colour, canvas.volume(mask, 0.02, 0.35), part="clothes")
 

@@ -140,7 +140,7 @@ def paint_brows(
 # --- nose and mouth ------------------------------------------------------------------------------
 
 
-def paint_nose(canvas: Canvas, view: View, shape: Shape, skin: Colour) -> None:
+def paint_nose(canvas: Canvas, view: View, state: Ageing, shape: Shape, skin: Colour) -> None:
     """Nostrils and the edges of the wings; the rest of a nose is light and shade."""
     p = shape.points
     dark = skin * rgb(95, 62, 58)
@@ -153,9 +153,9 @@ def paint_nose(canvas: Canvas, view: View, shape: Shape, skin: Colour) -> None:
             outer + np.array([(0.004, -0.045), (0.014, -0.022), (0.006, -0.002)]) * (side, 1)
         )
     edges.append(np.stack([p[32], p[33] + xy(0, 0.004), p[34]]))
-    canvas.paint(canvas.mask(view(np.stack(holes))), dark, alpha=0.8)
+    canvas.paint(canvas.mask(view(np.stack(holes))), dark, alpha=0.8 - 0.25 * state.puppy_fat)
     lines = stroke(view(np.stack(edges)), 0.006 * view.scale, 0.008 * view.scale)
-    canvas.paint(canvas.mask(lines), dark, alpha=0.33)
+    canvas.paint(canvas.mask(lines), dark, alpha=0.33 - 0.15 * state.puppy_fat)
 
 
 def paint_mouth(

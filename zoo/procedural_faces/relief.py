@@ -5,7 +5,7 @@ product of two small matrices.
 """
 
 from collections.abc import Sequence
-from math import ceil, pi, sqrt
+from math import ceil, sqrt
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -74,21 +74,25 @@ def feathered(mask: Mask, radius: float, size: int) -> Mask:
     """
     if not mask.cover.size:
         return mask
-    pad = ceil(2.5 * radius * size)
+    pad = ceil(4 * radius * size)
     rows = slice(max(mask.rows.start - pad, 0), min(mask.rows.stop + pad, size))
     columns = slice(max(mask.columns.start - pad, 0), min(mask.columns.stop + pad, size))
     cover = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
     top, left = mask.rows.start - rows.start, mask.columns.start - columns.start
     cover[top : top + mask.cover.shape[0], left : left + mask.cover.shape[1]] = mask.cover
-    return Mask(rows, columns, blurred(cover, radius * size))
+    return Mask(rows, columns, np.minimum(blurred(cover, radius * size), 1))
 
 
 def _gaussian(length: int, radius: float) -> Array:
     steps = np.arange(length, dtype=np.float32)
-    away = (steps - steps[:, None]) * np.float32(1 / radius)
-    weights: Array = np.exp(away * away * np.float32(-0.5))
-    weights *= np.float32(1 / (radius * sqrt(2 * pi)))
+    away = steps - steps[:, None]
+    reach = ceil(4 * radius)  # a blur ends somewhere: beyond it a picture stays as it is
+    half_bell = np.exp(np.arange(reach + 1) ** 2 * (-0.5 / radius**2))
+    weights: Array = np.exp(away * away * np.float32(-0.5 / radius**2))
+    weights *= np.float32(1 / (2 * half_bell.sum() - 1))
+    weights *= np.abs(away) <= reach
     beyond = 1 - weights.sum(1)
+    beyond *= beyond > 1e-5
     half = length // 2
     weights[:half, 0] += beyond[:half]
     weights[half:, -1] += beyond[half:]

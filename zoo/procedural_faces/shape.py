@@ -16,7 +16,7 @@ from .specs import Person, Scene
 
 UNIT = 0.72
 """A face's unit in sides of the picture, for `Scene.scale` 1."""
-CENTRE = (0.5, 0.46)
+CENTRE = (0.5, 0.445)
 """Where the origin of a face lies in the picture."""
 
 _JAW = (  # from the ear to the chin

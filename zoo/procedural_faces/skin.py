@@ -53,7 +53,7 @@ def form(person: Person, state: Ageing, shape: Shape) -> tuple[Points, Points, P
     adult = 1 - 0.45 * child
     for i, high in enumerate((0.02, 0.028, 0.034, 0.044)):
         add(p[27 + i], 0.036 + 0.002 * i, 0.042, high * bridge * (1 - 0.65 * child))
-    add(p[30] + xy(0, 0.02), 0.044, 0.038, 0.052 * (1 - 0.35 * child))
+    add(p[30] + xy(0, 0.02), 0.044, 0.038, 0.052 * (1 - 0.5 * child))
     wing = np.array([0.0, -0.018])
     add(p[31] + wing, 0.024, 0.026, 0.034, p[35] + wing)
     left, right = p[36:42].mean(0), p[42:48].mean(0)

@@ -39,7 +39,7 @@ BACKGROUNDS = ("sky", "leaves", "sunset", "mist")
 
 YAW, PITCH, ROLL = 0.3, 0.12, 0.2
 """The largest turns of a head, in radians."""
-SCALE = (0.85, 1.4)
+SCALE = (0.8, 1.4)
 SHIFT = 0.16
 FRAMINGS = ("portrait", "crop")
 """Head and shoulders with all of the hair, or the face alone, as aligned crops show it."""
@@ -269,7 +269,7 @@ def sample_scene(rng: np.random.Generator, framing: str = "portrait") -> Scene:
     """
     if framing not in FRAMINGS:
         raise ValueError(f"unknown framing {framing!r}: use one of {', '.join(FRAMINGS)}")
-    low, high, drop = (0.92, 1.06, 0.0) if framing == "portrait" else (1.22, 1.36, -0.1)
+    low, high, drop = (0.88, 1.0, 0.0) if framing == "portrait" else (1.2, 1.34, -0.115)
     turn = np.clip(rng.standard_normal(3) * 0.45, -1, 1) * (YAW, PITCH, ROLL)
     shift = rng.uniform(-0.035, 0.035, 2)
     return Scene(

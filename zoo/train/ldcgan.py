@@ -54,6 +54,8 @@ from .ldcgan_figures import Figures
 from .ldcgan_settings import Batch, Passes, Settings
 from .loop import Report, fit
 
+__all__ = ["LdcGanTrainer", "Settings", "train_ldcgan"]
+
 ADAM = (0.5, 0.999)
 PENALTY_EVERY = 16
 """Steps between penalties on D's gradient at real faces."""
@@ -352,8 +354,9 @@ class LdcGanTrainer:
             discriminator: folder that `save_discriminator` wrote; None keeps the random one.
 
         Raises:
-            FileNotFoundError: a file of the discriminator is absent.
-            ValueError: weights of other networks (names the first that differs).
+            FileNotFoundError: the discriminator's weights are absent.
+            ValueError: weights of other networks (names the first that differs), or no folder that
+                `save_discriminator` wrote.
         """
         state = generator.state_dict()
         for network in (self.generator, self.average):
