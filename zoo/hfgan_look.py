@@ -1,4 +1,4 @@
-"""A look into HfGAN: which word drew which part, and what the fusion of features adds (Fig 3.10)."""
+"""A look into HfGAN: which word drew which part, and what fusion adds (Fig 3.10)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

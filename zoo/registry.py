@@ -176,7 +176,7 @@ class Listing(tuple[Listed, ...]):
         rows = [
             (
                 " = ".join((model.name, *model.aliases)),
-                "shipped" if model.shipped else f"not shipped, tried on the Hub: {model.repository}",
+                "shipped" if model.shipped else f"tried on the Hub: {model.repository}",
                 model.summary,
             )
             for model in self

@@ -86,8 +86,8 @@ def test_the_list_says_what_ships(tmp_path: Path) -> None:
         Listed("fish-10", (), "draws a fish", True, "someone/fish-10"),
     )
     assert repr(listed).splitlines() == [
-        "bird-1 = bird  not shipped, tried on the Hub: someone/bird-1  draws a bird",
-        "fish-10        shipped                                        draws a fish",
+        "bird-1 = bird  tried on the Hub: someone/bird-1  draws a bird",
+        "fish-10        shipped                           draws a fish",
     ]
 
 

