@@ -133,6 +133,10 @@ class HaarDetector:
         return _inside([tuple(int(v) for v in box) for box in found], border, scale, image)
 
 
+LEAST_SCORE = 0.2
+"""Of dlib's detector; at its own 0 it takes a part of the astronaut's suit for a face."""
+
+
 class DlibDetector:
     """dlib's frontal face detector: histograms of oriented gradients and a linear classifier.
 
@@ -159,7 +163,7 @@ class DlibDetector:
         """See `FaceDetector.find`."""
         border = _border(image, self._pad)
         padded = np.pad(to_uint8(image), (*[(border, border)] * 2, (0, 0)), mode="reflect")
-        found = self._detect(padded, self._doublings)
+        found, _, _ = self._detect.run(padded, self._doublings, LEAST_SCORE)
         boxes = [(box.left(), box.top(), box.width(), box.height()) for box in found]
         return _inside(boxes, border, 1, image)
 

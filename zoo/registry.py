@@ -118,7 +118,10 @@ class Registry:
 
 
 ZOO = Registry(
-    kinds={"hfgan": "neuralpaint.zoo.hfgan_model:HfGan"},
+    kinds={
+        "hfgan": "neuralpaint.zoo.hfgan_model:HfGan",
+        "ldcgan": "neuralpaint.zoo.ldcgan_model:LdcGan",
+    },
     entries=(
         Entry(
             name="hfgan-64",

@@ -5,9 +5,10 @@ from which prompt and seed: PNG text chunks, which `PIL.Image.open(path).info` s
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, get_args, overload
+from typing import IO, Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -22,8 +23,10 @@ from .captions import captioned_sheet
 OutputType = Literal["pil", "np", "pt"]
 OUTPUT_TYPES: tuple[OutputType, ...] = get_args(OutputType)
 MAX_PROMPT = 1000
-"""Characters of a prompt that the metadata of a file keeps."""
+"""Characters of a text that the metadata of a file keeps."""
 GENERATED = "AI-generated image"
+
+AnyResults = TypeVar("AnyResults", bound="Results")
 
 
 class GeneratedImage(Image.Image):
@@ -78,13 +81,108 @@ class GeneratedImage(Image.Image):
             super().save(part, format, **params)
 
 
-class ImageResult(Sequence[Any]):
+class Results(Sequence[Any], ABC):
+    """Generated pictures; a sequence of them, in the form that was asked for.
+
+    Args:
+        output_type: what the pictures are: "pil" (`GeneratedImage`), "np" ((H, W, 3) float32 in
+            [0, 1]) or "pt" ((3, H, W) float32 in [0, 1]).
+        count: of the pictures.
+        notes: what the user should know.
+        model: name and weights, for the provenance.
+
+    Attributes:
+        notes: texts.
+        model: name and weights.
+    """
+
+    def __init__(
+        self, output_type: OutputType, count: int, notes: Sequence[str] = (), model: str = ""
+    ) -> None:
+        self._output_type: OutputType = output_type
+        self.notes, self.model = tuple(notes), model
+        self._items: list[Any] = [None] * count
+
+    # --- what a subclass says --------------------------------------------------------------------
+
+    @abstractmethod
+    def pixels(self, number: int) -> NDArray[Any]:
+        """A picture, (H, W, 3) RGB: float32 in [0, 1], or uint8."""
+
+    @abstractmethod
+    def texts(self, number: int) -> dict[str, str]:
+        """Provenance of a picture: keyword -> value."""
+
+    @abstractmethod
+    def part(self: AnyResults, which: slice) -> AnyResults:
+        """Some of the pictures, as a result of the same kind."""
+
+    # --- a sequence ------------------------------------------------------------------------------
+
+    @property
+    def images(self) -> Any:
+        """All pictures, as a list."""
+        return list(self)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self: AnyResults, index: slice) -> AnyResults: ...
+    def __getitem__(self: AnyResults, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.part(index)
+        number = range(len(self))[index]  # counts from the end, and raises IndexError
+        if self._items[number] is None:
+            self._items[number] = self._item(number)
+        return self._items[number]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[number] for number in range(len(self)))
+
+    def pil(self, number: int) -> GeneratedImage:
+        """A picture as PIL image, whatever the output type."""
+        return GeneratedImage(self._bytes(number), self.texts(number))
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the pictures as 0000.png, 0001.png, ..., each atomically.
+
+        Args:
+            folder: made if absent.
+
+        Returns:
+            The files.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        out = writable_folder(folder)
+        paths = [out / f"{number:04d}.png" for number in range(len(self))]
+        for number, path in enumerate(paths):
+            self.pil(number).save(path)
+        return paths
+
+    def _item(self, number: int) -> Any:
+        if self._output_type == "pil":
+            return self.pil(number)
+        pixels = self.pixels(number)
+        if pixels.dtype == np.uint8:
+            pixels = pixels.astype(np.float32) / np.float32(255)
+        return pixels if self._output_type == "np" else torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def _bytes(self, number: int) -> NDArray[np.uint8]:
+        pixels = self.pixels(number)
+        return pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
+
+
+class ImageResult(Results):
     """Generated images and how each came about; a sequence of its images.
 
     Args:
         pixels: (N, 3, H, W) float32 RGB in [0, 1], on the CPU.
-        output_type: what the images are: "pil" (`GeneratedImage`), "np" ((H, W, 3) float32 in
-            [0, 1]) or "pt" ((3, H, W) float32 in [0, 1]).
+        output_type: see `Results`.
         prompts: of each image.
         seeds: of each image; the same model makes the same image from the same prompt and seed.
         notes: what the user should know, as words that the model does not know.
@@ -107,11 +205,9 @@ class ImageResult(Sequence[Any]):
         notes: Sequence[str] = (),
         model: str = "",
     ) -> None:
+        super().__init__(output_type, len(pixels), notes, model)
         self._pixels = pixels
-        self._output_type: OutputType = output_type
         self.prompts, self.seeds = tuple(prompts), tuple(seeds)
-        self.notes, self.model = tuple(notes), model
-        self._items: list[Any] = [None] * len(pixels)
 
     @property
     def images(self) -> Any:
@@ -120,60 +216,29 @@ class ImageResult(Sequence[Any]):
             return self._pixels.permute(0, 2, 3, 1).contiguous().numpy()
         return self._pixels if self._output_type == "pt" else list(self)
 
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> "ImageResult": ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return ImageResult(
-                self._pixels[index],
-                self._output_type,
-                prompts=self.prompts[index],
-                seeds=self.seeds[index],
-                notes=self.notes,
-                model=self.model,
-            )
-        number = range(len(self))[index]  # counts from the end, and raises IndexError
-        if self._items[number] is None:
-            self._items[number] = self._item(number)
-        return self._items[number]
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[number] for number in range(len(self)))
+    def part(self, which: slice) -> "ImageResult":
+        """Some of the images."""
+        return ImageResult(
+            self._pixels[which],
+            self._output_type,
+            prompts=self.prompts[which],
+            seeds=self.seeds[which],
+            notes=self.notes,
+            model=self.model,
+        )
 
     def __repr__(self) -> str:
         height, width = self._pixels.shape[2:]
         return f"<{len(self)} images of {width} x {height} pixels by {self.model}>"
 
+    def pixels(self, number: int) -> NDArray[np.float32]:
+        """An image, (H, W, 3) float32 RGB in [0, 1]."""
+        values: NDArray[np.float32] = self._pixels[number].permute(1, 2, 0).numpy()
+        return values
+
     def texts(self, number: int) -> dict[str, str]:
         """Provenance of an image: keyword -> value."""
         return provenance(self.model, self.prompts[number], self.seeds[number])
-
-    def pil(self, number: int) -> GeneratedImage:
-        """An image as PIL image, whatever the output type."""
-        return GeneratedImage(self._bytes(number), self.texts(number))
-
-    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the images as 0000.png, 0001.png, ..., each atomically.
-
-        Args:
-            folder: made if absent.
-
-        Returns:
-            The files.
-
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        out = writable_folder(folder)
-        paths = [out / f"{number:04d}.png" for number in range(len(self))]
-        for number, path in enumerate(paths):
-            self.pil(number).save(path)
-        return paths
 
     def sheet(self, side: int = 160) -> GeneratedImage:
         """All images on one page, each with its prompt.
@@ -186,15 +251,6 @@ class ImageResult(Sequence[Any]):
         """
         pictures = [self._bytes(number) for number in range(len(self))]
         return sheet_of(pictures, self.prompts, self.seeds, self.model, side)
-
-    def _item(self, number: int) -> Any:
-        if self._output_type == "pil":
-            return self.pil(number)
-        pixels = self._pixels[number]
-        return pixels if self._output_type == "pt" else pixels.permute(1, 2, 0).numpy()
-
-    def _bytes(self, number: int) -> NDArray[np.uint8]:
-        return to_uint8(self._pixels[number].permute(1, 2, 0).numpy())
 
 
 def sheet_of(
@@ -232,13 +288,23 @@ def provenance(model: str, prompt: str, seed: int) -> dict[str, str]:
     Returns:
         Texts without control characters.
     """
+    return marks(model, Prompt=prompt, Seed=str(seed))
+
+
+def marks(model: str, **more: str) -> dict[str, str]:
+    """What the metadata of any generated file says.
+
+    Args:
+        model: name and weights.
+        more: keyword -> what else there is to say; long ones are cut.
+
+    Returns:
+        Texts without control characters: "Software", "Source", "Model", and the others.
+    """
     from .. import __version__  # the package is complete by now, not while it is imported
 
-    shown = "".join(c if c.isprintable() else " " for c in prompt[:MAX_PROMPT])
-    return {
-        "Software": f"neuralpaint {__version__}",
-        "Source": GENERATED,
-        "Model": model,
-        "Prompt": shown + ("..." if len(prompt) > MAX_PROMPT else ""),
-        "Seed": str(seed),
-    }
+    texts = {"Software": f"neuralpaint {__version__}", "Source": GENERATED, "Model": model}
+    for key, text in more.items():
+        shown = "".join(c if c.isprintable() else " " for c in text[:MAX_PROMPT])
+        texts[key] = shown + ("..." if len(text) > MAX_PROMPT else "")
+    return texts

@@ -96,12 +96,15 @@ def test_dlib_is_asked_on_the_padded_picture(monkeypatch: pytest.MonkeyPatch) ->
 
     seen: list[tuple[tuple[int, ...], str, int]] = []
 
-    def detect(image: np.ndarray, doublings: int) -> list[SimpleNamespace]:
+    def detect(
+        image: np.ndarray, doublings: int, least: float
+    ) -> tuple[list[SimpleNamespace], list[float], list[int]]:
         seen.append((image.shape, str(image.dtype), doublings))
         # On the picture; with its centre in the mirrored border of 2 pixels.
-        return [box(3, 4, 6, 6), box(-2, 0, 6, 8)]
+        return [box(3, 4, 6, 6), box(-2, 0, 6, 8)], [1.0, least], [0, 0]
 
-    fake = SimpleNamespace(__version__="20.0", get_frontal_face_detector=lambda: detect)
+    detector_of_dlib = SimpleNamespace(run=detect)
+    fake = SimpleNamespace(__version__="20.0", get_frontal_face_detector=lambda: detector_of_dlib)
     monkeypatch.setitem(__import__("sys").modules, "dlib", fake)
     detector = DlibDetector(pad=0.25)
     assert detector.find(np.zeros((8, 12, 3), np.float32)) == [Box(1, 2, 6, 6)]
