@@ -14,6 +14,8 @@ from .cli_painter import evaluate, train
 from .cli_shared import JsonOption, console, fail, report
 from .cli_zoo import generate
 from .cli_zoo_evaluate import evaluate_hfgan
+from .cli_zoo_faces import generate_ldcgan
+from .cli_zoo_faces_train import train_age_classifier, train_age_landmarks, train_ldcgan
 from .cli_zoo_train import train_damsm, train_hfgan
 
 app = typer.Typer(
@@ -24,7 +26,11 @@ app = typer.Typer(
 )
 train.command("damsm")(train_damsm)
 train.command("hfgan")(train_hfgan)
+train.command("age-classifier")(train_age_classifier)
+train.command("age-landmarks")(train_age_landmarks)
+train.command("ldcgan")(train_ldcgan)
 evaluate.command("hfgan")(evaluate_hfgan)
+generate.command("ldcgan")(generate_ldcgan)
 app.add_typer(generate, name="generate")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")

@@ -274,7 +274,7 @@ def test_bad_input_of_trainings(parts: Path, tmp_path: Path) -> None:
     )
     (tmp_path / "empty").mkdir()
     empty = ["--out", out, "--data", tmp_path / "empty"]
-    assert "no face" in failure("age-classifier", *empty)
-    assert "no face" in failure("age-landmarks", *empty)
+    assert "no files in this folder" in failure("age-classifier", *empty)
+    assert "no files in this folder" in failure("age-landmarks", *empty)
     assert "rate must be" in failure("age-landmarks", "--out", out, "--rate", -1)
     assert "unknown device" in failure("age-classifier", "--out", out, "--device", "tpu")

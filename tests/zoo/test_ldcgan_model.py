@@ -135,7 +135,12 @@ def test_one_face_can_be_chosen(model: LdcGan) -> None:
 
 def test_lists_of_paths_images_and_arrays(model: LdcGan, tmp_path: Path) -> None:
     Image.fromarray(PHOTO).save(tmp_path / "me.png")
-    given = [tmp_path / "me.png", str(tmp_path / "me.png"), Image.fromarray(PHOTO), PHOTO]
+    given: list[ldcgan_photos.PhotoLike] = [
+        tmp_path / "me.png",
+        str(tmp_path / "me.png"),
+        Image.fromarray(PHOTO),
+        PHOTO,
+    ]
     result = model.generate([*given, noise(200, 310, 1)], ages=[5, 70], finder=TWO)
     pictures = [np.asarray(image) for image in result]
     assert len(pictures) == 10
