@@ -144,7 +144,7 @@ ZOO = Registry(
         Entry(
             name="hfgan-256",
             kind="hfgan",
-            summary="an image of 256 x 256 pixels from a sentence, the size of the thesis",
+            summary="256 x 256 pixels, the size of the thesis; no weights are trained yet",
             repository="neuralpaint/hfgan-256",
         ),
     ),

@@ -33,8 +33,8 @@ from ..face_judges import (
 )
 from ..layers import follow
 from ..ldcgan_losses import age_loss
-from .face_batches import AUGMENT_DRAWS, FaceBatches, arrays, augmented, descend, early, share
-from .loop import BEST, LAST, Report, facts_of, fit
+from .face_batches import AUGMENT_DRAWS, FaceBatches, arrays, augmented, early, share
+from .loop import BEST, LAST, Report, descend, facts_of, fit
 
 EVAL_BATCH = 64
 MEASURED = 2000

@@ -182,24 +182,6 @@ def augmented(images: Tensor, draws: Tensor, strength: float = 1.0) -> Tensor:
 AUGMENT_DRAWS = 9
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor, group: Group) -> None:
-    """One step of an optimiser with the mean gradient of all processes.
-
-    Gradients with respect to anything but the optimiser's own parameters are not worked out.
-
-    Args:
-        optimiser: its parameters change.
-        loss: a scalar.
-        group: the processes that train together.
-    """
-    parameters = [p for part in optimiser.param_groups for p in part["params"]]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    group.average([g for g in gradients if g is not None])
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    optimiser.step()
-
-
 def share(batch: int, group: Group) -> slice:
     """This process's rows of a batch.
 

@@ -33,7 +33,7 @@ from ..pretrained import Description, read_description, read_weights, weight_fil
 from ..registry import CONFIG
 from .batches import Pictures
 from .damsm import retrieved
-from .loop import BEST, LAST, Report, facts_of, fit
+from .loop import BEST, LAST, Report, descend, facts_of, fit
 
 ADAM = (0.5, 0.999)
 SHOWN, DRAWS = 8, 4
@@ -247,7 +247,7 @@ class HfGanTrainer:
             )
             total = total + self.settings.damsm * (match.words + match.sentence)
             parts["damsm"] = (match.words + match.sentence).detach()
-        self._descend("generator", total)
+        descend(self.optimisers["generator"], total, self.group)
         follow(self.average, self.generator, self.settings.decay)
         return {**losses, **parts}
 
@@ -269,7 +269,7 @@ class HfGanTrainer:
         if self.settings.penalty and step % PENALTY_EVERY == 0:
             penalty = self._penalty(batch.images, right)
             loss = loss + penalty * PENALTY_EVERY * self.settings.penalty / 2
-        self._descend("discriminator", loss)
+        descend(self.optimisers["discriminator"], loss, self.group)
         return found
 
     def _penalty(self, images: Tensor, condition: Tensor) -> Tensor:
@@ -293,16 +293,6 @@ class HfGanTrainer:
     def _gathered(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The same tensors of all processes, in one order: L_DAMSM compares within a batch."""
         return tuple(self.group.gather(tensor) for tensor in tensors)
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        optimiser = self.optimisers[name]
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        # D's gradient through G's step would be thrown away; autograd need not work it out.
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        self.group.average([g for g in gradients if g is not None])
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        optimiser.step()
 
     # --- held out --------------------------------------------------------------------------------
 

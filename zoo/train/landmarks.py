@@ -34,8 +34,8 @@ from ..ldcgan_parts import (
     save_predictor,
     scaled,
 )
-from .face_batches import FaceBatches, arrays, descend, share, two_groups
-from .loop import BEST, LAST, Report, fit
+from .face_batches import FaceBatches, arrays, share, two_groups
+from .loop import BEST, LAST, Report, descend, fit
 
 EVAL_BATCH = 128
 MEASURED = 500

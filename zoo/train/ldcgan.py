@@ -49,10 +49,10 @@ from ..ldcgan_losses import (
 from ..ldcgan_parts import LandmarkPredictor
 from ..pretrained import Description, read_description, read_weights, weight_files, write_folder
 from ..registry import CONFIG
-from .face_batches import FaceBatches, descend, digest, early, share, two_groups
+from .face_batches import FaceBatches, digest, early, share, two_groups
 from .ldcgan_figures import Figures
 from .ldcgan_settings import Batch, Passes, Settings
-from .loop import Report, fit
+from .loop import Report, descend, fit
 
 __all__ = ["LdcGanTrainer", "Settings", "train_ldcgan"]
 
