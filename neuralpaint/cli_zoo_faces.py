@@ -20,6 +20,13 @@ def generate_ldcgan(
     photos: Annotated[
         list[Path], typer.Argument(help="Photos with faces, or folders of them.", metavar="PHOTO")
     ],
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="A folder, as the model/ of `train ldcgan`, 'org/name' on the Hub, or the "
+            "best.safetensors of a training run. No weights ship yet."
+        ),
+    ],
     ages: Annotated[
         str | None,
         typer.Option(
@@ -38,13 +45,6 @@ def generate_ldcgan(
         typer.Option("--cropped", help="The pictures are faces, cropped as those of UTKFace are."),
     ] = False,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("out/aged"),
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="Name of `zoo.list_models()`, a folder, 'org/name' on the Hub, or the "
-            "best.safetensors of a training run."
-        ),
-    ] = "ldcgan",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
