@@ -15,6 +15,7 @@ from .cli_shared import JsonOption, console, fail, report
 from .cli_zoo import generate
 from .cli_zoo_evaluate import evaluate_hfgan
 from .cli_zoo_faces import generate_ldcgan
+from .cli_zoo_faces_evaluate import evaluate_ldcgan
 from .cli_zoo_faces_train import train_age_classifier, train_age_landmarks, train_ldcgan
 from .cli_zoo_train import train_damsm, train_hfgan
 
@@ -30,6 +31,7 @@ train.command("age-classifier")(train_age_classifier)
 train.command("age-landmarks")(train_age_landmarks)
 train.command("ldcgan")(train_ldcgan)
 evaluate.command("hfgan")(evaluate_hfgan)
+evaluate.command("ldcgan")(evaluate_ldcgan)
 generate.command("ldcgan")(generate_ldcgan)
 app.add_typer(generate, name="generate")
 app.add_typer(train, name="train")

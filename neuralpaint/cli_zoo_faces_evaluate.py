@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .cli_shared import JsonOption, console, fail, report
-from .cli_zoo_evaluate import Rows, find_inception
+from .cli_zoo_evaluate import Rows
 from .cli_zoo_faces import _model
 from .cli_zoo_faces_data import PROCEDURAL, load_faces
 from .cli_zoo_train import progress
@@ -157,12 +157,17 @@ def face_judges(
     """
     from .zoo.face_identity import DlibEmbedding
     from .zoo.faces import EXTRA, has_dlib
+    from .zoo.inception import load_inception
     from .zoo.metrics.ageing_parts import FaceJudges
     from .zoo.metrics.evaluate_ageing import find_landmarks
 
-    network = find_inception(inception)
-    notes = []
-    if network is None:
+    network, notes = None, []
+    try:
+        network = load_inception() if inception is None else load_inception(inception)
+    except FileNotFoundError as error:
+        if inception is not None:
+            raise
+        console.print(f"FID by the age regressor alone: {error}")
         notes.append(
             "no weights of Inception-v3: FID is the age regressor's alone, and compares with no "
             "published figure"
