@@ -62,7 +62,7 @@ def generate_ldcgan(
         targets = _targets(ages, age_group)
         chosen = check_choice(None if face is None else _numbers(face, "--face", int))
         files = photo_files(photos)
-        model = _model(weights, device)
+        model = open_model(weights, device)
         console.print(
             f"{model.title}, {model.origin}; trained on: {model.card.learned_from}",
             markup=False,
@@ -134,7 +134,19 @@ def _numbers(text: str, option: str, kind: type[int] | type[float]) -> list[Any]
         raise ValueError(f"{option} {text!r:.40}: give numbers, as 0,2,5") from None
 
 
-def _model(weights: str, device: str) -> "LdcGan":
+def open_model(weights: str, device: str) -> "LdcGan":
+    """Load the model that `--weights` names.
+
+    Args:
+        weights: a name, a folder, "org/name" on the Hub, or the file of a training run.
+        device: where it computes.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: a model of another kind, or see `zoo.from_pretrained`.
+    """
     from . import zoo
     from .zoo.ldcgan_model import LdcGan
 

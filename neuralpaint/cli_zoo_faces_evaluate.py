@@ -7,7 +7,7 @@ import typer
 
 from .cli_shared import JsonOption, console, fail, report
 from .cli_zoo_evaluate import Rows
-from .cli_zoo_faces import _model
+from .cli_zoo_faces import open_model
 from .cli_zoo_faces_data import PROCEDURAL, load_faces
 from .cli_zoo_train import progress
 
@@ -78,7 +78,7 @@ def evaluate_ldcgan(
         writable_folder(out)
         place = devices.resolve(device)
         judge = load_judge(regressor, AgeRegressor).to(place)
-        model = _model(weights, device)
+        model = open_model(weights, device)
         console.print(
             f"{model.title}, {model.origin}; trained on: {model.card.learned_from}",
             markup=False,

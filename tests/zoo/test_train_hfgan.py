@@ -280,6 +280,9 @@ def test_a_model_is_no_discriminator(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="holds 'hfgan', not 'hfgan-discriminator'"):
         made.begin_with(made.average, tmp_path)
+    data, folder = squares(), tmp_path / "run"
+    with pytest.raises(ValueError, match="needs its generator"):
+        train_hfgan(data, made.damsm, made.config, folder, TINY, discriminator=tmp_path)
     other = trainer(ng=8)
     with pytest.raises(ValueError, match="generator: weight"):
         made.begin_with(other.average)

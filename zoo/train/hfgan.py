@@ -446,10 +446,13 @@ def train_hfgan(
         What `loop.fit` returns.
 
     Raises:
-        ValueError: see `HfGanTrainer`, or the folder holds a run of other settings.
+        ValueError: see `HfGanTrainer`, the folder holds a run of other settings, or a
+            discriminator without weights.
         FloatingPointError: a loss is not finite.
         OSError: the folder cannot be written to.
     """
+    if discriminator is not None and weights is None:
+        raise ValueError("a discriminator to begin with needs its generator: give the weights too")
     trainer = HfGanTrainer(config, settings, data, damsm, devices.resolve(device), group)
     if weights is not None:
         trainer.begin_with(weights, discriminator)

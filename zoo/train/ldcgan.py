@@ -446,6 +446,8 @@ def train_ldcgan(
         FloatingPointError: a loss is not finite.
         OSError: the folder cannot be written to.
     """
+    if discriminator is not None and weights is None:
+        raise ValueError("a discriminator to begin with needs its generator: give the weights too")
     place = devices.resolve(device)
     trainer = LdcGanTrainer(config, settings, data, classifier, identity, predictor, place, group)
     if weights is not None:
