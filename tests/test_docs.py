@@ -21,7 +21,9 @@ def options_of(command: Any) -> dict[str, set[str]]:
     """The options of each command below a command, by its words: "paint", "train painter"."""
     found: dict[str, set[str]] = {}
     for name, child in getattr(command, "commands", {}).items():
-        found[name] = {option for parameter in child.params for option in parameter.opts}
+        found[name] = {
+            option for p in child.params for option in (*p.opts, *p.secondary_opts)
+        }  # the second ones say no, as --no-balanced
         found |= {f"{name} {words}": options for words, options in options_of(child).items()}
     return found
 
