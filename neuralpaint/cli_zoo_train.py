@@ -165,9 +165,9 @@ def train_hfgan(
     """Train HfGAN on captioned pictures.
 
     The folder of the run holds checkpoints, samples.png (fixed captions and noise), figures.json,
-    TensorBoard logs and model/, which `neuralpaint generate out/model "..."` loads. A run that was
-    stopped or killed goes on with the same command. Several processes: torchrun --standalone
-    --nproc_per_node 2 -m neuralpaint train hfgan ...
+    TensorBoard logs and model/, for `neuralpaint generate hfgan "..." --weights out/model`. A run
+    that was stopped or killed goes on with the same command. Several processes: torchrun
+    --standalone --nproc_per_node 2 -m neuralpaint train hfgan ...
     """
     from .backend import device as devices
     from .backend import distributed
