@@ -139,10 +139,9 @@ def ship(out: Path, card: "Card") -> Path:
         Its folder "model", for `zoo.from_pretrained`.
     """
     from .zoo.ldcgan_model import LdcGan
-    from .zoo.train.loop import BEST, LAST
+    from .zoo.train.loop import kept
 
-    best = out / BEST
-    model = LdcGan.from_run(best if best.exists() else out / LAST, card)
+    model = LdcGan.from_run(kept(out), card)
     return model.save_pretrained(out / "model")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_shared import JsonOption, fail
+from .cli_shared import JsonOption
 from .cli_zoo_faces_data import PROCEDURAL, begin, card_of, load_faces, ship
 from .cli_zoo_train import (
     Device,
@@ -19,7 +19,7 @@ from .cli_zoo_train import (
     finish,
     progress,
     row,
-    stopped,
+    told,
 )
 
 Data = Annotated[
@@ -68,7 +68,7 @@ def train_age_classifier(
     from .backend import distributed
     from .zoo.train import ages as training
 
-    try:
+    with told(out):
         settings = training.Settings(
             task=task,
             steps=steps,
@@ -95,12 +95,6 @@ def train_age_classifier(
                 until=deadline(minutes),
                 report=row(bar, "train", steps),
             )
-    except KeyboardInterrupt:
-        stopped(out)
-    except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
-        fail(str(error))
-    finally:
-        distributed.stop()
     if group.leads:
         finish(as_json, result, out)
 
@@ -137,7 +131,7 @@ def train_age_landmarks(
     from .zoo.ldcgan import LdcGanConfig
     from .zoo.train import landmarks as training
 
-    try:
+    with told(out):
         settings = training.Settings(
             steps=steps,
             batch=batch,
@@ -163,12 +157,6 @@ def train_age_landmarks(
                 until=deadline(minutes),
                 report=row(bar, "train", steps),
             )
-    except KeyboardInterrupt:
-        stopped(out)
-    except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
-        fail(str(error))
-    finally:
-        distributed.stop()
     if group.leads:
         finish(as_json, result, out)
 
@@ -255,7 +243,7 @@ def train_ldcgan(
     from .zoo.ldcgan_losses import Weights
     from .zoo.train import ldcgan as training
 
-    try:
+    with told(out):
         settings = training.Settings(
             steps=steps,
             batch=batch,
@@ -308,11 +296,5 @@ def train_ldcgan(
             )
         if group.leads:
             ship(out, card_of(begun.config, faces, f"{result['steps']} steps of {batch} faces"))
-    except KeyboardInterrupt:
-        stopped(out)
-    except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
-        fail(str(error))
-    finally:
-        distributed.stop()
     if group.leads:
         finish(as_json, result, out)

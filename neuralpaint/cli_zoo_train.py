@@ -1,7 +1,8 @@
 """The commands `neuralpaint train damsm` and `neuralpaint train hfgan`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -83,7 +84,7 @@ def train_damsm(
     from .backend import distributed
     from .zoo.train import damsm as training
 
-    try:
+    with told(out):
         settings = training.Settings(
             steps=steps,
             batch=batch,
@@ -109,12 +110,6 @@ def train_damsm(
                 until=deadline(minutes),
                 report=row(bar, "train", steps),
             )
-    except KeyboardInterrupt:
-        stopped(out)
-    except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
-        fail(str(error))
-    finally:
-        distributed.stop()
     if group.leads:
         finish(as_json, result, out)
 
@@ -175,7 +170,7 @@ def train_hfgan(
     from .zoo.damsm import load_damsm
     from .zoo.train import hfgan as training
 
-    try:
+    with told(out):
         settings = training.Settings(
             steps=steps,
             batch=batch,
@@ -226,12 +221,6 @@ def train_hfgan(
                 until=deadline(minutes),
                 report=row(bar, "train", steps),
             )
-    except KeyboardInterrupt:
-        stopped(out)
-    except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
-        fail(str(error))
-    finally:
-        distributed.stop()
     if group.leads:
         finish(as_json, result, out)
 
@@ -335,10 +324,26 @@ def deadline(minutes: float) -> Callable[[], bool]:
     return lambda: 0 < minutes * 60 < time.monotonic() - start
 
 
-def stopped(out: Path) -> None:
-    """End a command that was interrupted."""
-    console.print(f"{out}: stopped; the same command goes on from the last checkpoint")
-    raise typer.Exit(130)
+@contextmanager
+def told(out: Path) -> Iterator[None]:
+    """Context of a training, whose errors end the command in one line and leave no process waiting.
+
+    Args:
+        out: folder of the run.
+    """
+    from .backend import distributed
+
+    try:
+        yield
+    except typer.Exit:  # has told already; it is a RuntimeError
+        raise
+    except KeyboardInterrupt:
+        console.print(f"{out}: stopped; the same command goes on from the last checkpoint")
+        raise typer.Exit(130) from None
+    except (ValueError, RuntimeError, ImportError, FloatingPointError, OSError) as error:
+        fail(str(error))
+    finally:
+        distributed.stop()
 
 
 def finish(as_json: bool, result: dict[str, Any], out: Path) -> None:

@@ -65,7 +65,8 @@ def test_a_deadline_ends_with_a_checkpoint(damsm: Path, tmp_path: Path) -> None:
 
 def test_bad_input(damsm: Path, tmp_path: Path) -> None:
     assert "no such file" in refusal(*hfgan(tmp_path / "no.safetensors", tmp_path))
-    assert "no such folder" in refusal(*hfgan(damsm, tmp_path, "--data", tmp_path / "no"))
+    told = refusal(*hfgan(damsm, tmp_path, "--data", tmp_path / "no"))
+    assert told.endswith("no such folder; check the name")  # and nothing after it
     (tmp_path / "empty").mkdir()
     assert "CUB-200-2011" in refusal(*hfgan(damsm, tmp_path, "--data", tmp_path / "empty"))
     assert "rate must be" in refusal(*hfgan(damsm, tmp_path, "--rate", -1))

@@ -34,7 +34,7 @@ from ..face_judges import (
 from ..layers import follow
 from ..ldcgan_losses import age_loss
 from .face_batches import AUGMENT_DRAWS, FaceBatches, arrays, augmented, early, share
-from .loop import BEST, LAST, Report, descend, facts_of, fit
+from .loop import Report, descend, facts_of, fit, kept
 
 EVAL_BATCH = 64
 MEASURED = 2000
@@ -403,6 +403,5 @@ def train_judge(
         report=report,
     )
     if trainer.group.leads:
-        best = out / BEST
-        write_bytes(out / task.file, (best if best.exists() else out / LAST).read_bytes())
+        write_bytes(out / task.file, kept(out).read_bytes())
     return result

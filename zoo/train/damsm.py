@@ -26,7 +26,7 @@ from ..matching import DamsmLoss, damsm_loss, word_attention
 from ..metrics.retrieval import CANDIDATES, r_precision
 from ..text import Vocabulary
 from .batches import Pictures
-from .loop import BEST, LAST, Report, facts_of, fit
+from .loop import Report, facts_of, fit, kept
 
 ADAM = (0.5, 0.999)
 LEAST_RATE = 0.1
@@ -388,6 +388,5 @@ def train_damsm(
         report=report,
     )
     if trainer.group.leads:
-        best = out / BEST
-        write_bytes(out / SHIPPED, (best if best.exists() else out / LAST).read_bytes())
+        write_bytes(out / SHIPPED, kept(out).read_bytes())
     return result

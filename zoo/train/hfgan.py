@@ -33,7 +33,7 @@ from ..pretrained import Description, read_description, read_weights, weight_fil
 from ..registry import CONFIG
 from .batches import Pictures
 from .damsm import retrieved
-from .loop import BEST, LAST, Report, descend, facts_of, fit
+from .loop import Report, descend, facts_of, fit, kept
 
 ADAM = (0.5, 0.999)
 SHOWN, DRAWS = 8, 4
@@ -469,14 +469,13 @@ def train_hfgan(
         report=report,
     )
     if trainer.group.leads:
-        best = out / BEST
         card = Card(
             architecture=f"HfGAN, chapter 3, N_g {config.ng}, N_d {config.nd}, {config.fusion}",
             sizes=f"images of {config.size} x {config.size} pixels",
             training=f"{result['steps']} steps of {settings.batch} pictures of {data.name}",
             task="text-to-image",
         )
-        model = HfGan.from_run(best if best.exists() else out / LAST, card)
+        model = HfGan.from_run(kept(out), card)
         model.save_pretrained(out / "model")
         trainer.save_discriminator(out / "discriminator")
     return result

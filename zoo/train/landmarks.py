@@ -35,7 +35,7 @@ from ..ldcgan_parts import (
     scaled,
 )
 from .face_batches import FaceBatches, arrays, share, two_groups
-from .loop import BEST, LAST, Report, descend, fit
+from .loop import Report, descend, fit, kept
 
 EVAL_BATCH = 128
 MEASURED = 500
@@ -323,6 +323,5 @@ def train_landmarks(
         report=report,
     )
     if trainer.group.leads:
-        best = out / BEST
-        write_bytes(out / SHIPPED, (best if best.exists() else out / LAST).read_bytes())
+        write_bytes(out / SHIPPED, kept(out).read_bytes())
     return result

@@ -157,6 +157,19 @@ def fit(
     return {"steps": step, "losses": losses, "figures": keeper.figures, "best": keeper.best}
 
 
+def kept(out: Path) -> Path:
+    """The weights of a run that are worth keeping.
+
+    Args:
+        out: folder of the run.
+
+    Returns:
+        The file of the best held-out figure, or the last one where nothing is held out.
+    """
+    best = out / BEST
+    return best if best.exists() else out / LAST
+
+
 def _mean(losses: Mapping[str, Tensor | float], group: Group) -> dict[str, float]:
     """Losses over all processes."""
     values = [torch.as_tensor(value).detach().float().reshape(1) for value in losses.values()]
