@@ -154,6 +154,7 @@ def load_faces(
     *,
     landmarks: bool = True,
     redraw: bool = False,
+    per_person: int = 4,
 ) -> "Faces":
     """The faces that `--data` names, with a line about what they are.
 
@@ -166,6 +167,7 @@ def load_faces(
         landmarks: whether they are needed.
         redraw: draw each picture of a person in a scene of its own; else they differ by age alone,
             as paired truth does.
+        per_person: drawn faces of each person.
 
     Returns:
         The faces.
@@ -184,6 +186,7 @@ def load_faces(
                 size,
                 seed,
                 redraw=redraw,
+                per_person=per_person,
                 workers=workers,
                 report=lambda done, total: bar.update(task, completed=done, total=total),
             )

@@ -27,6 +27,9 @@ Data = Annotated[
     typer.Option(help="Folder of UTKFace's aligned faces, or 'procedural-faces' for drawn people."),
 ]
 Count = Annotated[int, typer.Option(min=20, help="Faces to draw, where data is procedural-faces.")]
+PerPerson = Annotated[
+    int, typer.Option(min=1, help="Drawn faces of each person, of other age groups up to ten.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that draw, or find landmarks.")]
 Side = Annotated[Literal["64", "128"], typer.Option(help="Side of the faces in pixels.")]
 
@@ -47,7 +50,14 @@ def train_age_classifier(
     rate: Annotated[float, typer.Option(help="First learning rate of AdamW.")] = 1e-3,
     width: Annotated[int, typer.Option(min=1, help="Channels of the first layer.")] = 32,
     balanced: Annotated[bool, typer.Option(help="Draw all age groups equally often.")] = True,
+    augment: Annotated[
+        float, typer.Option(help="How much faces are turned, zoomed and lit otherwise.")
+    ] = 1.0,
+    noise: Annotated[
+        float, typer.Option(help="Most noise in the faces, of 2, so that D_A is not to be fooled.")
+    ] = 0.0,
     count: Count = 20_000,
+    per_person: PerPerson = 4,
     workers: Workers = 2,
     seed: Seed = 0,
     device: Device = "auto",
@@ -76,12 +86,23 @@ def train_age_classifier(
             rate=rate,
             width=width,
             balanced=balanced,
+            augment=augment,
+            noise=noise,
             size=int(size),
             seed=seed,
             precision=precision,
         )
         place = devices.resolve(device)
-        faces = load_faces(data, int(size), count, seed, workers, landmarks=False, redraw=True)
+        faces = load_faces(
+            data,
+            int(size),
+            count,
+            seed,
+            workers,
+            landmarks=False,
+            redraw=True,
+            per_person=per_person,
+        )
         group = distributed.start(place)
         with progress(as_json or not group.leads) as bar:
             result = training.train_judge(
@@ -111,6 +132,7 @@ def train_age_landmarks(
         float, typer.Option(help="Of the latent term of L_lmk; 0: none.")
     ] = 1.0,
     count: Count = 20_000,
+    per_person: PerPerson = 4,
     workers: Workers = 2,
     seed: Seed = 0,
     device: Device = "auto",
@@ -142,7 +164,7 @@ def train_age_landmarks(
         )
         config = LdcGanConfig(size=int(size), latent=latent)
         place = devices.resolve(device)
-        faces = load_faces(data, config.size, count, seed, workers)
+        faces = load_faces(data, config.size, count, seed, workers, per_person=per_person)
         group = distributed.start(place)
         with progress(as_json or not group.leads) as bar:
             result = training.train_landmarks(
@@ -219,8 +241,12 @@ def train_ldcgan(
     shift: Annotated[
         float, typer.Option(help="Shifts of what D sees, a share of the side; 0: none.")
     ] = 0.0,
+    noise: Annotated[
+        float, typer.Option(help="Most noise in what D_A sees, as much as it was trained with.")
+    ] = 0.0,
     balanced: Annotated[bool, typer.Option(help="Draw all age groups equally often.")] = True,
     count: Count = 20_000,
+    per_person: PerPerson = 4,
     workers: Workers = 2,
     seed: Seed = 0,
     device: Device = "auto",
@@ -265,6 +291,7 @@ def train_ldcgan(
             adversarial=adversarial,
             penalty=penalty,
             shift=shift,
+            noise=noise,
             balanced=balanced,
             seed=seed,
             precision=precision,
@@ -274,7 +301,7 @@ def train_ldcgan(
         phi = load_judge(identity, IdentityFeatures)
         begun = begin(weights, classifier, landmarks, size, ni=ni, nd=nd, blocks=blocks)
         place = devices.resolve(device)
-        faces = load_faces(data, begun.config.size, count, seed, workers)
+        faces = load_faces(data, begun.config.size, count, seed, workers, per_person=per_person)
         group = distributed.start(place)
         with progress(as_json or not group.leads) as bar:
             result = training.train_ldcgan(

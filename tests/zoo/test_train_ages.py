@@ -25,12 +25,21 @@ from neuralpaint.zoo.train.ages import (
     train_judge,
     years_loss,
 )
-from neuralpaint.zoo.train.face_batches import AUGMENT_DRAWS, FaceBatches, augmented, early, share
+from neuralpaint.zoo.train.face_batches import (
+    AUGMENT_DRAWS,
+    FaceBatches,
+    augmented,
+    early,
+    noisy,
+    share,
+)
 from neuralpaint.zoo.train.loop import fit
 
 ROOT = Path(neuralpaint.__file__).parents[1]
 CPU = torch.device("cpu")
 TINY = Settings(steps=4, batch=8, width=2, size=32, precision="fp32")
+
+LOUD = replace(TINY, noise=0.5)
 
 
 def toys(count: int = 80, size: int = 32, people: int = 8) -> Faces:
@@ -164,6 +173,19 @@ def test_augmentation() -> None:
     wild = torch.rand(4, AUGMENT_DRAWS, generator=torch.Generator().manual_seed(1))
     assert not torch.allclose(augmented(images, wild), images, atol=0.1)
     assert augmented(images, wild, 5).abs().max() <= 1
+
+
+def test_noise_is_as_much_as_drawn_whoever_shares_the_batch() -> None:
+    images = torch.zeros(4, 3, 64, 64)
+    draws = torch.tensor([[0.0, 0.1], [0.5, 0.2], [1.0, 0.3], [1.0, 0.3]], dtype=torch.float64)
+    seen = noisy(images, draws, 0.4)
+    assert torch.equal(seen[0], images[0])
+    assert seen[1].std().item() == pytest.approx(0.2, rel=0.05)
+    assert seen[2].std().item() == pytest.approx(0.4, rel=0.05)
+    assert torch.equal(seen[2], seen[3])
+    assert torch.equal(noisy(images[2:], draws[2:], 0.4), seen[2:])
+    assert noisy(images, draws, 0) is images
+    assert not torch.equal(*(JudgeTrainer(s, toys(), CPU).loss(0) for s in (TINY, LOUD)))
 
 
 def test_faces_of_groups_and_of_people() -> None:

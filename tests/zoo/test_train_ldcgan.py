@@ -153,6 +153,7 @@ def test_every_term_counts() -> None:
         "unconditional": replace(base, unconditional=False),
         "penalty": replace(base, penalty=0),
         "shift": replace(base, shift=0),
+        "noise": replace(base, noise=0.5),
         "balanced": replace(base, balanced=False),
         "wgan-gp": replace(base, adversarial="wgan-gp", penalty=10),
     }
@@ -165,6 +166,17 @@ def test_every_term_counts() -> None:
         if name in names:
             assert set(losses) == {"discriminator", *names} - {name}
         assert not torch.equal(flat(made), flat(whole)), name
+
+
+def test_pairs_teach_colours_where_the_change_mask_is_closed() -> None:
+    made = trainer(replace(TINY, weights=Weights(**{**ONLY, "paired": 1.0})))
+    masks = made.generator.masks
+    with torch.no_grad():
+        masks.weight[0], masks.bias[0] = 0, 40.0  # f_A = 1: every pixel is the input's
+    batch = made.batch(0)
+    terms = made.terms(batch, made.passes(batch))
+    (slope,) = torch.autograd.grad(terms["paired"], [masks.weight])
+    assert slope[1:].abs().max() > 0
 
 
 def test_nothing_is_worked_out_that_no_term_needs() -> None:

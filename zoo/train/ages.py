@@ -33,7 +33,7 @@ from ..face_judges import (
 )
 from ..layers import follow
 from ..ldcgan_losses import age_loss
-from .face_batches import AUGMENT_DRAWS, FaceBatches, arrays, augmented, early, share
+from .face_batches import AUGMENT_DRAWS, FaceBatches, arrays, augmented, early, noisy, share
 from .loop import Report, descend, facts_of, fit, kept
 
 EVAL_BATCH = 64
@@ -84,6 +84,7 @@ class Settings:
         width: see `face_judges.Judge`.
         balanced: draw each age group equally often.
         augment: strength of `face_batches.augmented`.
+        noise: most noise in the faces, see `face_batches.noisy`.
         size: S, side of the faces.
         seed: of everything.
         precision: "bf16" or "fp32", of the convolutions.
@@ -98,6 +99,7 @@ class Settings:
     width: int = 32
     balanced: bool = True
     augment: float = 1.0
+    noise: float = 0.0
     size: int = 128
     seed: int = 0
     precision: str = "bf16"
@@ -111,7 +113,7 @@ class Settings:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.size % 16:
             raise ValueError(f"size must be a multiple of 16, got {self.size}")
-        for name in ("rate", "shrink", "augment"):
+        for name in ("rate", "shrink", "augment", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative")
         if not 0 <= self.decay < 1:
@@ -196,7 +198,9 @@ class JudgeTrainer:
             index = pictures.draw(settings.batch, generator, settings.balanced)
             other = index
         draws = torch.rand(2, settings.batch, AUGMENT_DRAWS, generator=generator)
+        noise = torch.rand(2, settings.batch, 2, generator=generator, dtype=torch.float64)
         images = augmented(pictures.images(index[own]), draws[0, own], settings.augment)
+        images = noisy(images, noise[0, own], settings.noise)
         place = index[own].to(self.device)
         with devices.autocast(self.device, self.dtype):
             if isinstance(judge, AgeClassifier):
@@ -205,6 +209,7 @@ class JudgeTrainer:
                 return years_loss(judge.logits(images), pictures.ages[place])
             assert isinstance(judge, IdentityFeatures)
             views = augmented(pictures.images(other[own]), draws[1, own], settings.augment)
+            views = noisy(views, noise[1, own], settings.noise)
             both = judge.embed(torch.cat([images, views]))
         first, second = (self.group.gather(part.contiguous()) for part in both.chunk(2))
         return identity_loss(first, second, pictures.people[index].to(self.device))

@@ -182,6 +182,29 @@ def augmented(images: Tensor, draws: Tensor, strength: float = 1.0) -> Tensor:
 AUGMENT_DRAWS = 9
 
 
+def noisy(images: Tensor, draws: Tensor, most: float) -> Tensor:
+    """Faces under Gaussian noise, each under as much as its draw says.
+
+    A classifier that is trained on such faces cannot be pleased by faint patterns, and its
+    gradients follow what one sees of a class (Kaur et al. 2019).
+
+    Args:
+        images: (n, 3, S, S) in [-1, 1].
+        draws: (n, 2) float64 in [0, 1), on the CPU: how much, and which noise.
+        most: largest standard deviation; 0 leaves the faces as they are.
+
+    Returns:
+        (n, 3, S, S), beyond [-1, 1] where the noise leads.
+    """
+    if not most:
+        return images
+    maker, noise = torch.Generator(images.device), torch.empty_like(images)
+    for row, (much, which) in zip(noise, draws.tolist(), strict=True):
+        maker.manual_seed(int(which * 2**53))
+        row.normal_(0, most * much, generator=maker)
+    return images + noise
+
+
 def share(batch: int, group: Group) -> slice:
     """This process's rows of a batch.
 

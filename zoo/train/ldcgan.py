@@ -49,7 +49,7 @@ from ..ldcgan_losses import (
 from ..ldcgan_parts import LandmarkPredictor
 from ..pretrained import Description, read_description, read_weights, weight_files, write_folder
 from ..registry import CONFIG
-from .face_batches import FaceBatches, digest, early, share, two_groups
+from .face_batches import FaceBatches, digest, early, noisy, share, two_groups
 from .ldcgan_figures import Figures
 from .ldcgan_settings import Batch, Passes, Settings
 from .loop import Report, descend, fit
@@ -59,6 +59,8 @@ __all__ = ["LdcGanTrainer", "Settings", "train_ldcgan"]
 ADAM = (0.5, 0.999)
 PENALTY_EVERY = 16
 """Steps between penalties on D's gradient at real faces."""
+COLOUR = 0.1
+"""Share of the paired loss that asks the colours alone, before they are blended in."""
 DISCRIMINATOR = "ldcgan-discriminator"
 
 
@@ -167,6 +169,7 @@ class LdcGanTrainer:
         reach = int(settings.shift * self.config.size)
         offsets = torch.randint(-reach, reach + 1, (3, 2, count, 2), generator=generator)
         mix = torch.rand(2, count, generator=generator)
+        noise = torch.rand(2, count, 2, generator=generator, dtype=torch.float64)
         index, targets, mirror = index[own], targets[own], mirror[:, own]
         other, known = pictures.same_person(index, targets)
         images = pictures.images(index, mirror[0])
@@ -181,6 +184,7 @@ class LdcGanTrainer:
             known.to(place),
             offsets[:, :, own].to(place),
             mix[:, own].flatten().to(place),
+            noise[:, own],
         )
 
     def step(self, step: int) -> Mapping[str, Tensor]:
@@ -246,6 +250,9 @@ class LdcGanTrainer:
             terms["smooth"] = mask_roughness(masks)
         if weights.paired:
             terms["paired"] = paired_loss(aged.image, batch.truth, batch.known)
+            # A closed change mask gives colours no gradient, and poor colours keep it closed.
+            colour = paired_loss(aged.colour, batch.truth, batch.known)
+            terms["paired"] = terms["paired"] + COLOUR * colour
         return terms
 
     def _ages(self, batch: Batch, passes: Passes) -> dict[str, Tensor]:
@@ -253,9 +260,11 @@ class LdcGanTrainer:
         weights, terms = self.settings.weights, {}
         with devices.autocast(self.device, self.dtype):
             if weights.age:
-                terms["age"] = age_loss(self.classifier(passes.aged.image), batch.targets)
+                seen = noisy(passes.aged.image, batch.noise[0], self.settings.noise)
+                terms["age"] = age_loss(self.classifier(seen), batch.targets)
             if weights.reverse_age and passes.back is not None:
-                terms["reverse_age"] = age_loss(self.classifier(passes.back.image), batch.sources)
+                seen = noisy(passes.back.image, batch.noise[1], self.settings.noise)
+                terms["reverse_age"] = age_loss(self.classifier(seen), batch.sources)
         return terms
 
     # --- discriminator ---------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class Settings:
             weight of its penalty, as 10.
         shift: largest shift of the faces that D sees, real and generated, as a share of the side
             (Zhao et al. 2020); 0 leaves it out.
+        noise: most noise in what D_A sees, see `face_batches.noisy`; as much as it was trained with.
         balanced: draw inputs of each age group equally often; else each face.
         seed: of everything.
         precision: "bf16" or "fp32", of the networks' convolutions.
@@ -47,6 +48,7 @@ class Settings:
     adversarial: str = "bce"
     penalty: float = 0.0
     shift: float = 0.0
+    noise: float = 0.0
     balanced: bool = True
     seed: int = 0
     precision: str = "bf16"
@@ -55,7 +57,7 @@ class Settings:
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("rate", "penalty"):
+        for name in ("rate", "penalty", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative")
         for name in ("decay", "shift"):
@@ -85,6 +87,7 @@ class Batch(NamedTuple):
         offsets: (3, 2, n, 2) int64, shifts for D: of real and generated faces and those of G, for
             the primal and the dual pass.
         mix: (2 n,) in [0, 1), where between real and generated WGAN-GP looks.
+        noise: (2, n, 2) in [0, 1), on the CPU, draws for `face_batches.noisy`, by pass.
     """
 
     images: Tensor
@@ -96,6 +99,7 @@ class Batch(NamedTuple):
     known: Tensor
     offsets: Tensor
     mix: Tensor
+    noise: Tensor
 
 
 class Passes(NamedTuple):
