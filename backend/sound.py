@@ -1,9 +1,11 @@
 """Sound: mono float32 at the rate asked for, decoded by ffmpeg; WAV out."""
 
 import io
+import math
 import os
 import struct
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -11,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ffmpeg import decoded
-from .files import MediaError, write_bytes
+from .files import MediaError, input_file, write_bytes
 
 MAX_SECONDS = 600.0
 """Longer sounds are refused unless the caller raises the limit."""
 
 _MAX_RATE = 384_000
+_MAX_BLOCK = 2**24  # samples: 64 MB a channel
 _FULL_SCALE = 32768  # of 16-bit samples
 
 
@@ -38,23 +41,57 @@ def read_sound(
     Raises:
         MediaError: absent, empty, truncated, damaged, too long, or without sound.
     """
+    blocks = list(stream_sound(path, rate, rate, max_seconds=max_seconds))
+    return np.concatenate(blocks)
+
+
+def stream_sound(
+    path: str | os.PathLike[str], rate: int, block: int, *, max_seconds: float = math.inf
+) -> Iterator[NDArray[np.float32]]:
+    """Read a sound in blocks, in memory that does not grow with its length.
+
+    The blocks together are what `read_sound` gives, bit for bit.
+
+    Args:
+        path: as in `read_sound`.
+        rate: samples per second wanted.
+        block: samples in a block, >= 1.
+        max_seconds: refuse longer sounds, once so much has been read.
+
+    Returns:
+        Blocks of (block,) float32, the last one shorter, at least one. Decoding ends when the
+        iterator is closed or forgotten.
+
+    Raises:
+        MediaError: a rate or block out of range, or absent or empty: at once. Without sound: at
+            the first block. Truncated, damaged or too long: at the block where it shows, which
+            may be after the last.
+    """
     _check_rate(rate)
-    blocks: list[NDArray[np.float32]] = []
+    if not 1 <= block <= _MAX_BLOCK:
+        raise MediaError(f"block {block}: must be 1 to {_MAX_BLOCK} samples")
+    input_file(path, MediaError)
+    return _decode(path, rate, block, max_seconds)
+
+
+def _decode(
+    path: str | os.PathLike[str], rate: int, block: int, max_seconds: float
+) -> Iterator[NDArray[np.float32]]:
     samples = 0
     # AU states rate and channels in a header of 24 bytes, so no log needs to be parsed.
     options = ["-ar", str(rate), "-c:a", "pcm_f32be", "-f", "au"]
     with decoded(path, "sound", options) as stream:
         channels = _au_channels(stream)
-        while block := stream.read(rate * channels * 4) if channels else b"":
-            values = np.frombuffer(block[: len(block) // 4 * 4], ">f4")
+        while data := stream.read(block * channels * 4) if channels else b"":
+            values = np.frombuffer(data[: len(data) // 4 * 4], ">f4")
             mono = values[: len(values) // channels * channels].reshape(-1, channels).mean(1)
-            blocks.append(mono.astype(np.float32))
             samples += len(mono)
             if samples > max_seconds * rate:
                 raise MediaError(f"{path}: longer than {max_seconds:g} seconds; cut it first")
+            if len(mono):
+                yield mono.astype(np.float32)
     if samples == 0:
         raise MediaError(f"{path}: no sound in it; give a file with a sound track")
-    return np.concatenate(blocks)
 
 
 def write_sound(path: str | os.PathLike[str], samples: NDArray[np.floating], rate: int) -> None:

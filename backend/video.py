@@ -5,7 +5,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,11 @@ MAX_FRAME_PIXELS = 2**21
 
 _MAX_SIDE = 16384  # of H.264
 _MIN_FPS, _MAX_FPS = 0.1, 240.0
+_MAX_TEXT = 4000  # bytes of one text of the metadata
 # The index at the front lets browsers play while loading; crf 18 shows no loss to the eye.
 _ENCODER = ["-movflags", "+faststart", "-crf", "18"]
+# MP4 has no place for keywords of one's own but in the tags of QuickTime.
+_TAGS = ["-movflags", "+faststart+use_metadata_tags"]
 
 
 def write_video(
@@ -36,6 +39,7 @@ def write_video(
     *,
     audio: NDArray[np.floating] | None = None,
     sample_rate: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write frames as they arrive to an MP4, atomically; no more than one is in memory.
 
@@ -48,10 +52,12 @@ def write_video(
         fps: frames per second, 0.1 to 240, kept to 1/100.
         audio: (T,) mono floats in [-1, 1], stored as mono AAC.
         sample_rate: of `audio`; given if and only if it is.
+        metadata: provenance, keyword -> value. Each is stored under its keyword, and all in a line
+            as "comment", which players show.
 
     Raises:
-        MediaError: no frame, a frame of another shape or type, a bad rate, suffix or sound, or
-            ffmpeg fails. Nothing is left under `path` then.
+        MediaError: no frame, a frame of another shape or type, a bad rate, suffix, sound or text,
+            or ffmpeg fails. Nothing is left under `path` then.
         OSError: the file cannot be written.
     """
     final = Path(path)
@@ -61,6 +67,7 @@ def write_video(
         raise MediaError(f"{final}: fps {fps}; must be {_MIN_FPS} to {_MAX_FPS}")
     if (audio is None) != (sample_rate is None):
         raise MediaError(f"{final}: audio and sample_rate belong together; give both or neither")
+    texts = _metadata(metadata or {}, str(final))
     checked = _checked(frames, str(final))
     try:
         first = next(checked)
@@ -72,7 +79,7 @@ def write_video(
             # Mono stays mono: made stereo, it would be played 3 dB too quiet when mixed down.
             track = Path(folder, "sound.wav")
             track.write_bytes(wav_bytes(audio, sample_rate, name=f"sound of {final}"))
-        _encode(part, first, checked, fps, track, str(final))
+        _encode(part, first, checked, fps, track, texts, str(final))
 
 
 def read_video(
@@ -126,8 +133,29 @@ def _checked(frames: Iterable[Frame], name: str) -> Iterator[Frame]:
         yield np.pad(frame, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), "edge")
 
 
+def _metadata(texts: Mapping[str, str], name: str) -> list[str]:
+    """Options of ffmpeg that store texts."""
+    if not texts:
+        return []
+    options = list(_TAGS)
+    together = "; ".join(f"{key}: {value}" for key, value in texts.items())
+    for key, value in {**texts, "comment": together}.items():
+        if not key or "=" in key or not (key + value).isprintable():
+            raise MediaError(f"{name}: metadata {key!r:.40} is empty or holds '=' or line breaks")
+        if key != "comment" and len(value.encode()) > _MAX_TEXT:
+            raise MediaError(f"{name}: metadata {key!r:.40} is longer than {_MAX_TEXT} bytes")
+        options += ["-metadata", f"{key}={value}"]
+    return options
+
+
 def _encode(
-    part: Path, first: Frame, rest: Iterator[Frame], fps: float, track: Path | None, name: str
+    part: Path,
+    first: Frame,
+    rest: Iterator[Frame],
+    fps: float,
+    track: Path | None,
+    texts: list[str],
+    name: str,
 ) -> None:
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
@@ -141,7 +169,7 @@ def _encode(
             audiofile=None if track is None else str(track),
             audio_codec=None if track is None else "aac",
             logfile=log,  # moviepy's default, a pipe that nobody reads, can fill up and block
-            ffmpeg_params=_ENCODER,
+            ffmpeg_params=[*_ENCODER, *texts],
         )
         process = writer.proc
         try:

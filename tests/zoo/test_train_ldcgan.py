@@ -171,6 +171,7 @@ def test_every_term_counts() -> None:
 def test_pairs_teach_colours_where_the_change_mask_is_closed() -> None:
     made = trainer(replace(TINY, weights=Weights(**{**ONLY, "paired": 1.0})))
     masks = made.generator.masks
+    assert masks.bias is not None
     with torch.no_grad():
         masks.weight[0], masks.bias[0] = 0, 40.0  # f_A = 1: every pixel is the input's
     batch = made.batch(0)

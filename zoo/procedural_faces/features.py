@@ -159,9 +159,15 @@ def paint_nose(canvas: Canvas, view: View, state: Ageing, shape: Shape, skin: Co
 
 
 def paint_mouth(
-    canvas: Canvas, view: View, person: Person, state: Ageing, shape: Shape, skin: Colour
+    canvas: Canvas,
+    view: View,
+    person: Person,
+    state: Ageing,
+    shape: Shape,
+    skin: Colour,
+    closed: float = 1.0,
 ) -> None:
-    """Lips and the line between them; part: mouth."""
+    """Lips and, as far as they are closed (0 to 1), the line between them; part: mouth."""
     p = shape.points
     red: Colour = skin * rgb(236, 155, 151)
     fade = 0.12 + 0.22 * state.puppy_fat + 0.38 * state.sag + 0.1 * max(0.0, person.rugged)
@@ -171,13 +177,15 @@ def paint_mouth(
     canvas.paint(lips, red, part="mouth")
     upper = np.concatenate([p[48:55], p[64:59:-1]])
     canvas.paint(clipped(canvas.mask(view(upper)), lips), darker(red, 0.88))
+    if not closed:
+        return
     line = p[[48, 60, 61, 62, 63, 64, 54]].copy()
     line[1:-1, 1] = 0.5 * (line[1:-1, 1] + p[[60, 67, 66, 65, 64], 1])
     way = view(_curve(line))
     half = len(way) // 2 + 1
     thin, thick = 0.006 * view.scale, 0.0125 * view.scale
     mouth = canvas.mask(stroke(way[:half], thin, thick), stroke(way[half - 1 :], thick, thin))
-    canvas.paint(mouth, red * rgb(110, 60, 62), alpha=0.85 - 0.3 * state.puppy_fat)
+    canvas.paint(mouth, red * rgb(110, 60, 62), alpha=(0.85 - 0.3 * state.puppy_fat) * closed)
 
 
 def _curve(points: Points) -> Points:

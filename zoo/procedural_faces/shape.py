@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..procedural.canvas import Place, Points
 from .ageing import Ageing
+from .expression import Expression, express, parting
 from .specs import Person, Scene
 
 UNIT = 0.72
@@ -130,15 +131,19 @@ class Shape:
         person: who.
         state: at what age.
         smile: 0 to 1.
+        expression: what the face does; None = it rests.
 
     Attributes:
         points: (68, 2) of the face, not yet turned.
+        line: the height at which its lips meet when it rests.
         crown: (11, 2) outline of the skull from the left ear over the top to the right one.
         grow: how much larger than an adult's a child's face is drawn, as in a crop that faces fill.
         half_width: of the head.
     """
 
-    def __init__(self, person: Person, state: Ageing, smile: float) -> None:
+    def __init__(
+        self, person: Person, state: Ageing, smile: float, expression: Expression | None = None
+    ) -> None:
         self.grow = 1 - 0.7 * state.strain
         adult = AVERAGE.copy()
         _bones(adult, person, state)
@@ -148,7 +153,8 @@ class Shape:
         _eyes(points, person, state)
         _mouth(points, person, state, smile)
         _brows(points, person, state)
-        self.points = points
+        self.line = parting(points)
+        self.points = points if expression is None else express(points, expression)
         right = np.array(_CROWN) * (1 + 0.05 * person.face_width, 1 + 0.05 * person.forehead)
         outline = np.concatenate([right[:-1] * (-1, 1), right[::-1]])
         self.crown: Points = grown(outline, state.strain)

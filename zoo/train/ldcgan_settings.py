@@ -31,7 +31,7 @@ class Settings:
             weight of its penalty, as 10.
         shift: largest shift of the faces that D sees, real and generated, as a share of the side
             (Zhao et al. 2020); 0 leaves it out.
-        noise: most noise in what D_A sees, see `face_batches.noisy`; as much as it was trained with.
+        noise: most noise in what D_A sees, see `face_batches.noisy`; as it was trained with.
         balanced: draw inputs of each age group equally often; else each face.
         seed: of everything.
         precision: "bf16" or "fp32", of the networks' convolutions.
