@@ -5,6 +5,7 @@ so that the centre of its first pixel is (0.5, 0.5).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,6 +173,7 @@ def paste_back(
     mask: NDArray[np.floating],
     transform: Similarity,
     *,
+    box: Sequence[float] = (0.0, 0.0, 1.0, 1.0),
     onto: Pixels | None = None,
     detail: float = 0.0,
 ) -> Pixels:
@@ -180,7 +182,7 @@ def paste_back(
     With the crop I, the change mask m and the colours C, the generator gave I* = m C + (1 - m) I.
     In the photo P, m C = I* - (1 - m) I is enlarged and P stands in the place of I:
     P* = I* + (1 - m) (P - I). So P keeps its own resolution wherever nothing was changed. The
-    change has soft edges, inside the mask and inside the crop; beyond them P is left as it is, bit
+    change has soft edges, inside the mask and inside the box; beyond them P is left as it is, bit
     by bit.
 
     Args:
@@ -188,6 +190,7 @@ def paste_back(
         crop: (S, S, 3) the changed crop I*; uint8, or floats in [0, 1].
         mask: (S, S) change mask m in [0, 1]; up to `FAINT` it counts as no change.
         transform: mapping from the photo to the crop, from `align`.
+        box: left, top, right, bottom in sides of the crop: nothing outside it is changed.
         onto: a copy of the photo in which other faces were changed already; None = the photo.
         detail: share, 0 to 1, of the photo's detail too fine for the crop that is kept where it
             was changed: 0 follows the equation, 1 keeps pores sharp but old wrinkles too.
@@ -222,7 +225,7 @@ def paste_back(
         return result
 
     before = _rounded(warp(photo, transform, side, side)).astype(np.float32)
-    planes = np.dstack([changed - before, before, share, _gate(share)])
+    planes = np.dstack([changed - before, before, share, _gate(share, box)])
     moved = warp(planes, back.then(-left, -top), bottom - top, right - left, outside="zero")
     change, plain, strength, weight = np.split(moved, [3, 6, 7], axis=2)
     here = photo[top:bottom, left:right].astype(np.float32)
@@ -294,7 +297,7 @@ def _blocks(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return averaged
 
 
-def _gate(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+def _gate(mask: NDArray[np.float32], box: Sequence[float]) -> NDArray[np.float32]:
     """Where a change is carried over, in [0, 1]: soft towards its inside, 0 where the mask is."""
     from scipy import ndimage
 
@@ -302,10 +305,26 @@ def _gate(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     there = np.clip((mask - FAINT) / (PLAIN - FAINT), 0, 1)
     # On a straight edge the blurred values are 1/2, so the edge stays where it is, with weight 0.
     inner = np.clip(2 * ndimage.gaussian_filter(there, SOFT, mode="nearest") - 1, 0, 1)
-    ramp = np.minimum(np.arange(side), np.arange(side)[::-1]) / max(1.0, FADE * side)
-    ramp = np.clip(ramp, 0, 1) ** 2 * (3 - 2 * np.clip(ramp, 0, 1))
-    gate: NDArray[np.float32] = (np.minimum(there, inner) * ramp * ramp[:, None]).astype(np.float32)
+    left, top, right, bottom = np.clip(box, 0, 1) * side
+    rise = max(1.0, FADE * side)
+    across, down = (_ramp(side, *ends, rise) for ends in ((left, right), (top, bottom)))
+    gate: NDArray[np.float32] = (np.minimum(there, inner) * across * down[:, None]).astype(
+        np.float32
+    )
     return gate
+
+
+def _ramp(side: int, first: float, last: float, rise: float) -> NDArray[np.float64]:
+    """For each pixel of a row: 0 outside two ends and 1 within, with a soft rise inside them.
+
+    A pixel that an end cuts is outside, and so is the next, which interpolation would spread over
+    the end.
+    """
+    where = np.arange(side)
+    inner = np.minimum(where - np.ceil(first), np.floor(last) - 1 - where) / rise
+    share = np.clip(inner, 0, 1)
+    soft: NDArray[np.float64] = share**2 * (3 - 2 * share)
+    return soft
 
 
 def _rounded(values: NDArray[np.float32]) -> Pixels:

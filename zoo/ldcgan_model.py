@@ -300,7 +300,12 @@ def _pasted(photos: Sequence[Photo], faces: Sequence[AgedFace]) -> list[Aged]:
             page = photo.pixels
             for face in together:
                 page = paste_back(
-                    photo.pixels, face.image, face.change_mask, face.transform, onto=page
+                    photo.pixels,
+                    face.image,
+                    face.change_mask,
+                    face.transform,
+                    box=face.box,
+                    onto=page,
                 )
             pictures.append(Aged(together, page))
     return pictures

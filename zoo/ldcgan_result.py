@@ -6,12 +6,14 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from ..backend.media import to_uint8
 from .ages import GROUPS
+from .face_boxes import face_box
 from .face_geometry import Pixels, Points, Similarity, warp
 from .result import GeneratedImage, OutputType, Results, marks
 
@@ -77,6 +79,15 @@ class AgedFace:
     def source_age_group(self) -> str:
         """The input's by D_A, one of `ages.GROUPS`."""
         return GROUPS[self.source_group]
+
+    @property
+    def box(self) -> tuple[float, ...]:
+        """Left, top, right, bottom of the face in sides of the crop, see `face_boxes.face_box`.
+
+        Pasted back, nothing outside it changes.
+        """
+        landmarks = torch.from_numpy(self.source_landmarks).view(1, -1) / len(self.input)
+        return tuple(face_box(landmarks)[0].tolist())
 
 
 class Aged(NamedTuple):

@@ -192,6 +192,24 @@ def test_the_photo_keeps_its_own_resolution() -> None:
     np.testing.assert_array_equal(unchanged, photo)
 
 
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.9])
+def test_nothing_changes_outside_the_box(scale: float) -> None:
+    photo = noise(300, 320)
+    there = Similarity(scale, 0, -20.3, -30.6)
+    black, mask = np.zeros((128, 128, 3), np.uint8), np.ones((128, 128))
+    box = (0.21, 0.33, 0.77, 0.92)
+    result = paste_back(photo, black, mask, there, box=box)
+    y, x = np.mgrid[:300, :320] + 0.5
+    places = there(np.stack([x, y], -1)) / 128
+    inside = ((places >= box[:2]) & (places <= box[2:])).all(2)
+    np.testing.assert_array_equal(result[~inside], photo[~inside])
+    deep = ((places > np.array(box[:2]) + 0.1) & (places < np.array(box[2:]) - 0.1)).all(2)
+    assert result[deep].max() <= 1
+    # A box that reaches over the crop is the crop.
+    whole = paste_back(photo, black, mask, there, box=(-1, -2, 3, 1.5))
+    np.testing.assert_array_equal(whole, paste_back(photo, black, mask, there))
+
+
 def test_edges_are_soft() -> None:
     photo = np.full((128, 128, 3), 200, np.uint8)
     mask = np.zeros((128, 128))

@@ -111,7 +111,8 @@ def test_pasting_is_that_of_the_geometry_for_each_face_in_turn(model: LdcGan) ->
     result = model.generate(PHOTO, age=70, finder=TWO)
     page = PHOTO
     for face in result.faces[0]:
-        page = paste_back(PHOTO, face.image, face.change_mask, face.transform, onto=page)
+        place = face.transform
+        page = paste_back(PHOTO, face.image, face.change_mask, place, box=face.box, onto=page)
     assert np.array_equal(np.asarray(result[0]), page)
     points = result.landmarks[0]
     assert points.shape == (2, 68, 2)

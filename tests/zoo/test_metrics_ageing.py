@@ -6,16 +6,13 @@ import pytest
 import torch
 from scipy import stats
 
+from neuralpaint.zoo.face_boxes import BORDER, face_box, joined, outside
 from neuralpaint.zoo.face_template import TEMPLATE
 from neuralpaint.zoo.metrics.ageing import (
-    BORDER,
     change,
     compare,
-    face_box,
     group_means,
-    joined,
     landmark_error,
-    outside,
     over_groups,
     pixel_error,
     share_of_people,

@@ -7,13 +7,11 @@ from torch import Tensor
 
 from ...backend import device as devices
 from ..ages import COUNT, GROUPS, groups_of
+from ..face_boxes import face_box, joined, outside
 from ..face_geometry import Similarity, paste_back
 from .ageing import (
     change,
-    face_box,
-    joined,
     landmark_error,
-    outside,
     over_groups,
     pixel_error,
     share_of_people,
@@ -207,6 +205,7 @@ def pasted_figures(trial: AgeingTrial, aged: AgedFaces, seed: int) -> list[Figur
     middle = slice(half, half + size)
     photos[:, :, middle, middle] = trial.sources.images[chosen]
     there = Similarity(1.0, 0.0, -half, -half)
+    boxes = face_box(trial.sources.landmarks[chosen])
     pages = torch.stack(
         [
             torch.from_numpy(
@@ -215,16 +214,18 @@ def pasted_figures(trial: AgeingTrial, aged: AgedFaces, seed: int) -> list[Figur
                     aged.images[row, group].permute(1, 2, 0).contiguous().numpy(),
                     aged.masks[row, group].float().numpy(),
                     there,
+                    box=tuple(box),
                 )
             ).permute(2, 0, 1)
-            for photo, row, group in zip(photos, chosen.tolist(), groups.tolist(), strict=True)
+            for photo, row, group, box in zip(
+                photos, chosen.tolist(), groups.tolist(), boxes.tolist(), strict=True
+            )
         ]
     )
     crop = torch.zeros(len(chosen), 2 * size, 2 * size, dtype=torch.bool)
     crop[:, middle, middle] = True
-    boxes = outside(face_box(trial.sources.landmarks[chosen]), size)
     beside = torch.zeros_like(crop)
-    beside[:, middle, middle] = boxes
+    beside[:, middle, middle] = outside(boxes, size)
     figures = []
     for name, where in (("crop", ~crop), ("face box, in the crop", beside)):
         rows = where.any(2).any(1)
