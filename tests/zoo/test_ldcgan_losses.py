@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from neuralpaint.zoo.ldcgan_losses import (
+    EDGES,
     Weights,
     age_loss,
     critic_generator_loss,
@@ -104,6 +105,15 @@ def test_paired_loss_looks_at_pairs_only() -> None:
     made, truth = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
     truth[0], truth[1] = 1, torch.nan
     assert paired_loss(made, truth, torch.tensor([True, False])).item() == pytest.approx(0.5)
+
+
+def test_paired_loss_counts_steps_between_neighbours() -> None:
+    truth = torch.zeros(1, 3, 4, 4)
+    line = truth.clone()
+    line[:, :, 1] = 1
+    # A quarter of the pixels are off by 1; down the columns two of three steps, across none.
+    wanted = 1 / 4 + EDGES * 2 / 3
+    assert paired_loss(line, truth, torch.tensor([True])).item() == pytest.approx(wanted)
 
 
 def test_mask_losses_by_hand() -> None:

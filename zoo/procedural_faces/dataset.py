@@ -115,7 +115,7 @@ def make_faces(
         raise ValueError(f"per_person must be at least 1, got {per_person}")
     choice = None if ages is None else _checked_ages(ages)
     rows: list[_Row] = []
-    for identity in _people(-(-count // per_person), held_out):
+    for identity in people(-(-count // per_person), held_out):
         years = _years(identity, seed, per_person, choice)
         rows += [_Row(identity, i if redraw else 0, age) for i, age in enumerate(years)]
     return _drawn(rows[:count], size, seed, framing, workers, report)
@@ -191,7 +191,7 @@ def pairs(
         raise ValueError(f"apart must be 1 to {COUNT - 1} groups, got {apart}")
     choices = [(i, j) for i in range(COUNT) for j in range(COUNT) if abs(i - j) >= apart]
     sources, targets = [], []
-    for identity in _people(count, held_out):
+    for identity in people(count, held_out):
         rng = np.random.default_rng((seed, identity, 3))
         first, second = choices[int(rng.integers(len(choices)))]
         sources.append(_Row(identity, 0, _year(first, rng)))
@@ -203,8 +203,16 @@ def pairs(
 # --- who and when --------------------------------------------------------------------------------
 
 
-def _people(count: int, held_out: bool | None) -> list[int]:
-    """Numbers of people, those held out last."""
+def people(count: int, held_out: bool | None) -> list[int]:
+    """Numbers of people, those held out last.
+
+    Args:
+        count: how many.
+        held_out: True or False for those only; None for both, an eighth of them held out.
+
+    Returns:
+        `count` numbers, each once.
+    """
     kept = count - count // HELD_OUT if held_out is None else 0 if held_out else count
     trained = [i + i // (HELD_OUT - 1) for i in range(kept)]
     return trained + [HELD_OUT * i + HELD_OUT - 1 for i in range(count - kept)]

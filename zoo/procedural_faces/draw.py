@@ -178,9 +178,7 @@ def _painted(spec: FaceSpec, head: _Head, size: int, kept: Kept, track: bool) ->
         hair.paint_back(begun, own, person, state)
         return begun
 
-    canvas = kept.value("behind", behind)
-    if not isinstance(kept, Anew):
-        canvas = Canvas(canvas.image.copy(), track)
+    canvas = kept.canvas(behind)
     tone = skin.tone(person, state)
 
     face = canvas.mask(view(smooth(outline(shape))))

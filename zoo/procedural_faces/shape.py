@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..procedural.canvas import Place, Points
 from .ageing import Ageing
-from .expression import Expression, express, parting
+from .expression import Expression, express, gap, parting
 from .specs import Person, Scene
 
 UNIT = 0.72
@@ -136,6 +136,7 @@ class Shape:
     Attributes:
         points: (68, 2) of the face, not yet turned.
         line: the height at which its lips meet when it rests.
+        gap: between them, then.
         crown: (11, 2) outline of the skull from the left ear over the top to the right one.
         grow: how much larger than an adult's a child's face is drawn, as in a crop that faces fill.
         half_width: of the head.
@@ -153,7 +154,7 @@ class Shape:
         _eyes(points, person, state)
         _mouth(points, person, state, smile)
         _brows(points, person, state)
-        self.line = parting(points)
+        self.line, self.gap = parting(points), gap(points)
         self.points = points if expression is None else express(points, expression)
         right = np.array(_CROWN) * (1 + 0.05 * person.face_width, 1 + 0.05 * person.forehead)
         outline = np.concatenate([right[:-1] * (-1, 1), right[::-1]])
