@@ -170,6 +170,9 @@ def unpack(
             # A count of steps has no axes, a moment has those of its parameter.
             if not known or (value.dim() and value.shape != parameters[int(index)].shape):
                 raise ValueError(f"the checkpoint is of another optimiser: {which}.{key}")
+            if value.dim():
+                # Fused optimisers walk through memory, so moments must lie as their weights do.
+                value = torch.empty_like(parameters[int(index)], dtype=value.dtype).copy_(value)
             state.setdefault(int(index), {})[name] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 

@@ -85,6 +85,33 @@ def test_a_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
         resumed.step()
 
 
+def test_a_fused_optimiser_goes_on_with_weights_in_another_layout() -> None:
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def make() -> tuple[nn.Module, torch.optim.Adam]:
+        torch.manual_seed(0)
+        network = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        return network, torch.optim.Adam(network.parameters(), 1e-2, fused=True)
+
+    def train(network: nn.Module, adam: torch.optim.Adam, steps: int) -> None:
+        for _ in range(steps):
+            adam.zero_grad()
+            network(images).pow(3).mean().backward()
+            adam.step()
+
+    whole, adam = make()
+    train(whole, adam, 3)
+    packed = pack(whole, {"a": adam})
+    tensors = {
+        name: value.clone(memory_format=torch.contiguous_format) for name, value in packed.items()
+    }
+    again, other = make()
+    unpack(tensors, again, {"a": other})
+    train(whole, adam, 3)
+    train(again, other, 3)
+    assert all(map(torch.equal, whole.parameters(), again.parameters()))
+
+
 def test_a_run_without_steps_has_no_moments(tmp_path: Path) -> None:
     run = Training(seed=1)
     Checkpoints(tmp_path).save(0, run.pack(), {})
