@@ -17,6 +17,9 @@ from .cli_zoo_evaluate import evaluate_hfgan
 from .cli_zoo_faces import generate_ldcgan
 from .cli_zoo_faces_evaluate import evaluate_ldcgan
 from .cli_zoo_faces_train import train_age_classifier, train_age_landmarks, train_ldcgan
+from .cli_zoo_talking import generate_avwnet
+from .cli_zoo_talking_evaluate import evaluate_avwnet
+from .cli_zoo_talking_train import train_avwnet, train_lipreader, train_talking_landmarks
 from .cli_zoo_train import train_damsm, train_hfgan
 
 app = typer.Typer(
@@ -30,9 +33,14 @@ train.command("hfgan")(train_hfgan)
 train.command("age-classifier")(train_age_classifier)
 train.command("age-landmarks")(train_age_landmarks)
 train.command("ldcgan")(train_ldcgan)
+train.command("lipreader")(train_lipreader)
+train.command("talking-landmarks")(train_talking_landmarks)
+train.command("avwnet")(train_avwnet)
 evaluate.command("hfgan")(evaluate_hfgan)
 evaluate.command("ldcgan")(evaluate_ldcgan)
+evaluate.command("avwnet")(evaluate_avwnet)
 generate.command("ldcgan")(generate_ldcgan)
+generate.command("avwnet")(generate_avwnet)
 app.add_typer(generate, name="generate")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")

@@ -229,12 +229,22 @@ def train_ldcgan(
     w_paired: Annotated[
         float, typer.Option(help="Of the same person at the target age, where data has it.")
     ] = 0.0,
+    prototypes: Annotated[
+        bool,
+        typer.Option(
+            help="Where nobody is seen at two ages, pair faces with what the mean faces of the age "
+            "groups make of them."
+        ),
+    ] = False,
     second_cycle: Annotated[bool, typer.Option(help="The second term of Eq 4.13.")] = True,
     conditional: Annotated[bool, typer.Option(help="The age-conditional losses.")] = True,
     unconditional: Annotated[bool, typer.Option(help="The unconditional losses.")] = True,
     adversarial: Annotated[
         Literal["bce", "wgan-gp"], typer.Option(help="Of D: Eq 4.6 as it stands, or WGAN-GP.")
     ] = "bce",
+    norm: Annotated[
+        Literal["batch", "layer"], typer.Option(help="Of D: batch, as the thesis, or layer.")
+    ] = "batch",
     penalty: Annotated[
         float, typer.Option(help="On D's gradient; 10 is usual with wgan-gp, 0: none.")
     ] = 0.0,
@@ -244,6 +254,9 @@ def train_ldcgan(
     noise: Annotated[
         float, typer.Option(help="Most noise in what D_A sees, as much as it was trained with.")
     ] = 0.0,
+    coarse: Annotated[
+        int, typer.Option(min=1, help="D_A sees means of squares of so many pixels a side.")
+    ] = 1,
     balanced: Annotated[bool, typer.Option(help="Draw all age groups equally often.")] = True,
     count: Count = 20_000,
     per_person: PerPerson = 4,
@@ -289,9 +302,12 @@ def train_ldcgan(
             conditional=conditional,
             unconditional=unconditional,
             adversarial=adversarial,
+            norm=norm,
             penalty=penalty,
             shift=shift,
+            prototypes=prototypes,
             noise=noise,
+            coarse=coarse,
             balanced=balanced,
             seed=seed,
             precision=precision,

@@ -121,6 +121,7 @@ ZOO = Registry(
     kinds={
         "hfgan": "neuralpaint.zoo.hfgan_model:HfGan",
         "ldcgan": "neuralpaint.zoo.ldcgan_model:LdcGan",
+        "avwnet": "neuralpaint.zoo.avwnet_model:AvwNet",
     },
     entries=(
         Entry(

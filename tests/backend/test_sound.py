@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from neuralpaint.backend import media
+from neuralpaint.backend.sound import stream_sound
 
 RATE = 16_000
 
@@ -49,6 +50,47 @@ def test_a_tone_survives_resampling(tmp_path: Path, rate: int, width: int) -> No
     sound = media.read_sound(tmp_path / "a.wav", RATE)
     assert len(sound) == pytest.approx(RATE, abs=32)
     assert_tone(sound)
+
+
+@pytest.mark.parametrize("rate", [8_000, 96_000])
+def test_a_tone_and_a_click_survive_any_rate_in_stereo(tmp_path: Path, rate: int) -> None:
+    write_wav(tmp_path / "tone.wav", [tone(rate=rate)] * 2, rate)
+    assert_tone(np.concatenate(list(stream_sound(tmp_path / "tone.wav", RATE, 1000))))
+    click = np.zeros(rate)
+    click[int(0.3 * rate) : int(0.3 * rate) + rate // 1000] = 0.8
+    write_wav(tmp_path / "click.wav", [click, click], rate)
+    sound = np.concatenate(list(stream_sound(tmp_path / "click.wav", RATE, 640)))
+    assert len(sound) == pytest.approx(RATE, abs=32)
+    loud = np.flatnonzero(np.abs(sound) > 0.4)
+    assert 0.2995 <= loud[0] / RATE <= loud[-1] / RATE <= 0.3015
+
+
+@pytest.mark.parametrize("block", [1, 640, 10_007, 16_000, 10**6])
+def test_a_stream_is_the_whole_in_blocks(tmp_path: Path, block: int) -> None:
+    rate = 44_100 if block > 1 else 16_000
+    length = 1.3 if block > 1 else 0.01
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, int(length * rate)))
+    write_wav(tmp_path / "a.wav", list(noise), rate)
+    blocks = list(stream_sound(tmp_path / "a.wav", RATE, block))
+    assert {len(part) for part in blocks[:-1]} <= {block}
+    assert 0 < len(blocks[-1]) <= block
+    np.testing.assert_array_equal(
+        np.concatenate(blocks), media.read_sound(tmp_path / "a.wav", RATE)
+    )
+
+
+def test_a_stream_finds_what_it_can_at_once(tmp_path: Path) -> None:
+    with pytest.raises(media.MediaError, match=r"no\.wav"):
+        stream_sound(tmp_path / "no.wav", RATE, 640)
+    media.write_sound(tmp_path / "a.wav", tone(2), RATE)
+    with pytest.raises(media.MediaError, match="block 0"):
+        stream_sound(tmp_path / "a.wav", RATE, 0)
+    with pytest.raises(media.MediaError, match="rate 0"):
+        stream_sound(tmp_path / "a.wav", 0, 640)
+    stream = stream_sound(tmp_path / "a.wav", RATE, RATE, max_seconds=1.5)
+    assert len(next(stream)) == RATE
+    with pytest.raises(media.MediaError, match=r"longer than 1\.5 seconds"):
+        next(stream)
 
 
 def test_one_voice_on_two_channels_keeps_its_amplitude(tmp_path: Path) -> None:
@@ -157,3 +199,17 @@ def test_a_decoder_that_never_ends_is_killed(
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(stand_in))
     with pytest.raises(media.MediaError, match="longer than 1 seconds"):
         media.read_sound(tmp_path / "sound", RATE, max_seconds=1)
+
+
+def test_a_stream_without_end_is_read_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for ffmpeg never stops sending; a reader that gathers it all would hang."""
+    (tmp_path / "sound").write_bytes(struct.pack(">4s5I", b".snd", 24, 0xFFFFFFFF, 6, RATE, 1))
+    stand_in = tmp_path / "ffmpeg"
+    stand_in.write_text(f"#!/bin/sh\ncat '{tmp_path}/sound'\nexec cat /dev/zero\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(stand_in))
+    stream = stream_sound(tmp_path / "sound", RATE, 4000)
+    assert [len(next(stream)) for _ in range(5)] == [4000] * 5
+    del stream  # ends the decoder

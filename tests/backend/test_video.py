@@ -76,6 +76,42 @@ def test_sound_in_a_video_keeps_its_pitch_and_amplitude(tmp_path: Path) -> None:
     assert len(media.read_video(path)[0]) == 50
 
 
+def test_metadata_is_stored_under_its_keywords_and_as_a_comment(tmp_path: Path) -> None:
+    texts = {"Software": "a=b; c", "Model": "x \\ 'q' é"}
+    path = tmp_path / "a.mp4"
+    media.write_video(path, frames(3), 25, metadata=texts)
+    shown = streams(path)
+    assert "    Software        : a=b; c\n" in shown
+    assert "    Model           : x \\ 'q' é\n" in shown
+    assert "    comment         : Software: a=b; c; Model: x \\ 'q' é\n" in shown
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # still plays while it loads
+    media.write_video(tmp_path / "b.mp4", frames(3), 25, metadata={})
+    assert "comment" not in streams(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"": "a"}, "metadata '' is empty"),
+        ({"a=b": "c"}, "metadata 'a=b' is empty or holds '='"),
+        ({"a": "b\nc"}, "or line breaks"),
+        ({"a": "b\0c"}, "or line breaks"),
+        ({"a": "é" * 2001}, "metadata 'a' is longer than 4000 bytes"),
+    ],
+)
+def test_bad_metadata_is_refused_before_a_frame_is_asked_for(
+    tmp_path: Path, texts: dict[str, str], message: str
+) -> None:
+    def stream() -> Iterator[Frame]:
+        raise AssertionError("no frame is needed")
+        yield
+
+    with pytest.raises(media.MediaError, match=rf"a\.mp4: .*{message}"):
+        media.write_video(tmp_path / "a.mp4", stream(), 25, metadata=texts)
+    assert not list(tmp_path.iterdir())
+
+
 def test_frames_are_not_collected(tmp_path: Path) -> None:
     alive: list[weakref.ref[Any]] = []
     most = 0

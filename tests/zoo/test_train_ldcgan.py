@@ -113,7 +113,7 @@ def test_pairs_teach_what_copying_cannot() -> None:
     weights = Weights(**{**ONLY, "paired": 1.0})
     settings = Settings(batch=8, rate=3e-3, decay=0.9, precision="fp32", weights=weights)
     made = LdcGanTrainer(replace(CONFIG, ni=4), settings, toys(), *frozen(), CPU)
-    for step in range(45):
+    for step in range(60):
         made.step(step)
     held = made.held
     assert held is not None
@@ -151,11 +151,13 @@ def test_every_term_counts() -> None:
         "second_cycle": replace(base, second_cycle=False),
         "conditional": replace(base, conditional=False),
         "unconditional": replace(base, unconditional=False),
+        "norm": replace(base, norm="layer"),
         "penalty": replace(base, penalty=0),
         "shift": replace(base, shift=0),
         "noise": replace(base, noise=0.5),
+        "coarse": replace(base, coarse=4),
         "balanced": replace(base, balanced=False),
-        "wgan-gp": replace(base, adversarial="wgan-gp", penalty=10),
+        "wgan-gp": replace(base, adversarial="wgan-gp", norm="layer", penalty=10),
     }
     whole = trainer(base)
     assert set(whole.step(0)) == {"discriminator", *names}
@@ -178,6 +180,24 @@ def test_pairs_teach_colours_where_the_change_mask_is_closed() -> None:
     terms = made.terms(batch, made.passes(batch))
     (slope,) = torch.autograd.grad(terms["paired"], [masks.weight])
     assert slope[1:].abs().max() > 0
+
+
+def test_prototypes_pair_whom_nobody_knows_at_two_ages() -> None:
+    settings = replace(TINY, prototypes=True, weights=Weights(**{**ONLY, "paired": 1.0}))
+    made = trainer(settings, toys(paired=False))
+    batch = made.batch(0)
+    assert not batch.known.all()
+    passes = made.passes(batch)
+    assert made.prototypes is not None
+    wanted = made.prototypes.aged(
+        batch.images, batch.landmarks, batch.sources, batch.targets, passes.landmarks
+    )
+    # The toys are as bright as they are old, and so are the prototypes.
+    older = batch.targets > batch.sources
+    change = (wanted - batch.images).mean((1, 2, 3))
+    assert (change[older] > 0).all()
+    losses = [float(made.step(step)["paired"]) for step in range(12)]
+    assert losses[-1] < losses[0]
 
 
 def test_nothing_is_worked_out_that_no_term_needs() -> None:

@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ...backend import device as devices
 from ...backend.distributed import Group
 from ...backend.weights import fill, save_weights
-from ..ages import age_code
+from ..ages import COUNT, age_code
 from ..cards import Card
 from ..data.faces import Faces
 from ..face_judges import AgeClassifier, IdentityFeatures
@@ -48,6 +49,7 @@ from ..ldcgan_losses import (
 )
 from ..ldcgan_parts import LandmarkPredictor
 from ..pretrained import Description, read_description, read_weights, weight_files, write_folder
+from ..prototypes import Prototypes
 from ..registry import CONFIG
 from .face_batches import FaceBatches, digest, early, noisy, share, two_groups
 from .ldcgan_figures import Figures
@@ -61,6 +63,8 @@ PENALTY_EVERY = 16
 """Steps between penalties on D's gradient at real faces."""
 COLOUR = 0.1
 """Share of the paired loss that asks the colours alone, before they are blended in."""
+PROTOTYPE_FACES = 200
+"""Of each age group, for its prototype, at most."""
 DISCRIMINATOR = "ldcgan-discriminator"
 
 
@@ -120,8 +124,7 @@ class LdcGanTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             generator = Generator(config)
-            norm = "batch" if settings.adversarial == "bce" else "layer"
-            discriminator = Discriminator(config, norm)
+            discriminator = Discriminator(config, settings.norm)
         self.generator = generator.to(device)
         self.discriminator = discriminator.to(device)
         self.average = copy.deepcopy(self.generator)
@@ -147,10 +150,14 @@ class LdcGanTrainer:
         self.figures = Figures(self.average, classifier, identity, predictor, self.dtype)
         self.pictures = FaceBatches(data.part(False), config.size, device, landmarks=True)
         two_groups(self.pictures)
-        if settings.weights.paired and not self.pictures.paired:
+        if settings.weights.paired and not (self.pictures.paired or settings.prototypes):
             raise ValueError(
-                f"{data.name}: nobody in it is seen at two ages; set the weight of paired to 0"
+                f"{data.name}: nobody in it is seen at two ages; set the weight of paired to 0, "
+                "or prototypes on"
             )
+        self.prototypes = None
+        if settings.weights.paired and settings.prototypes:
+            self.prototypes = prototypes_of(self.pictures, settings.seed)
         self.held = None
         if (data.held_out & data.has_landmarks).any():
             self.held = FaceBatches(data.part(True), config.size, device, landmarks=True)
@@ -216,7 +223,7 @@ class LdcGanTrainer:
                     back = self.generator(aged.image, home, own, moved)
                 if back is not None and self.settings.weights.cycle and self.settings.second_cycle:
                     twice = self.generator(back.image, there, moved, own)
-        return Passes(aged, back, twice)
+        return Passes(aged, back, twice, moved)
 
     def terms(self, batch: Batch, passes: Passes) -> dict[str, Tensor]:
         """The terms of Eq 4.14 whose weight is not 0, by the names of `Weights`."""
@@ -242,17 +249,13 @@ class LdcGanTrainer:
             twice = passes.twice
             second = () if twice is None else (twice.image, aged.image)
             terms["cycle"] = cycle_loss(back.image, batch.images, *second)
-        outputs = [output for output in passes if output is not None]
-        masks = torch.cat([output.change_mask for output in outputs])
+        masks = torch.cat([output.change_mask for output in passes.outputs])
         if weights.mask:
             terms["mask"] = mask_size(masks)
         if weights.smooth:
             terms["smooth"] = mask_roughness(masks)
         if weights.paired:
-            terms["paired"] = paired_loss(aged.image, batch.truth, batch.known)
-            # A closed change mask gives colours no gradient, and poor colours keep it closed.
-            colour = paired_loss(aged.colour, batch.truth, batch.known)
-            terms["paired"] = terms["paired"] + COLOUR * colour
+            terms["paired"] = self._paired(batch, passes)
         return terms
 
     def _ages(self, batch: Batch, passes: Passes) -> dict[str, Tensor]:
@@ -260,12 +263,34 @@ class LdcGanTrainer:
         weights, terms = self.settings.weights, {}
         with devices.autocast(self.device, self.dtype):
             if weights.age:
-                seen = noisy(passes.aged.image, batch.noise[0], self.settings.noise)
+                seen = self._blurred(passes.aged.image, batch.noise[0])
                 terms["age"] = age_loss(self.classifier(seen), batch.targets)
             if weights.reverse_age and passes.back is not None:
-                seen = noisy(passes.back.image, batch.noise[1], self.settings.noise)
+                seen = self._blurred(passes.back.image, batch.noise[1])
                 terms["reverse_age"] = age_loss(self.classifier(seen), batch.sources)
         return terms
+
+    def _paired(self, batch: Batch, passes: Passes) -> Tensor:
+        """Distance to the same people at the target age, or to what prototypes make of them."""
+        truth, known = batch.truth, batch.known
+        if self.prototypes is not None:
+            with torch.no_grad():
+                made = self.prototypes.aged(
+                    batch.images, batch.landmarks, batch.sources, batch.targets, passes.landmarks
+                )
+            truth = torch.where(known[:, None, None, None], truth, made)
+            known = torch.ones_like(known)
+        # A closed change mask gives colours no gradient, and poor colours keep it closed.
+        colour = paired_loss(passes.aged.colour, truth, known)
+        return paired_loss(passes.aged.image, truth, known) + COLOUR * colour
+
+    def _blurred(self, images: Tensor, noise: Tensor) -> Tensor:
+        """What D_A sees of generated faces: no finer than `coarse`, and under noise."""
+        squares = self.settings.coarse
+        if squares > 1:
+            means = functional.avg_pool2d(images, squares)
+            images = functional.interpolate(means, size=images.shape[2:], mode="bilinear")
+        return noisy(images, noise, self.settings.noise)
 
     # --- discriminator ---------------------------------------------------------------------------
 
@@ -382,6 +407,25 @@ class LdcGanTrainer:
         shared = asdict(replace(self.settings, steps=1))
         data = self.pictures.checksum
         return {**shared, "config": self.config.to_json(), "data": data, "frozen": self.facts}
+
+
+def prototypes_of(pictures: FaceBatches, seed: int) -> Prototypes:
+    """Prototypes of up to `PROTOTYPE_FACES` faces of each age group.
+
+    Args:
+        pictures: faces to train on, with landmarks.
+        seed: of the choice.
+
+    Returns:
+        The prototypes, on the device of the faces.
+
+    Raises:
+        ValueError: a group has no face.
+    """
+    order = torch.randperm(len(pictures), generator=devices.generator(seed)).to(pictures.device)
+    groups = pictures.groups[order]
+    rows = torch.cat([order[groups == group][:PROTOTYPE_FACES] for group in range(COUNT)])
+    return Prototypes(pictures.stored[rows], pictures.points[rows], pictures.groups[rows])
 
 
 class _Side(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..ldcgan import LdcGanOutput
+from ..ldcgan import NORMS, LdcGanOutput
 from ..ldcgan_losses import Weights
 
 ADVERSARIAL = ("bce", "wgan-gp")
@@ -26,12 +26,18 @@ class Settings:
         conditional: the age-conditional halves of Eq 4.6-4.9.
         unconditional: the unconditional halves.
         adversarial: "bce", as the equations are, or "wgan-gp", as the prose says.
+        norm: of D, "batch", or "layer", which sees what all generated faces of a batch have in
+            common, and which WGAN-GP needs; see `ldcgan.Discriminator`.
         penalty: with "bce" the weight of gamma/2 E |grad D|^2 at real faces, taken every 16th step
             (Mescheder et al. 2018), which 0 leaves out, as the thesis does; with "wgan-gp" the
             weight of its penalty, as 10.
         shift: largest shift of the faces that D sees, real and generated, as a share of the side
             (Zhao et al. 2020); 0 leaves it out.
+        prototypes: where nobody is seen at two ages, the paired loss asks for what
+            `prototypes.Prototypes` makes of the face; else those faces have no paired loss.
         noise: most noise in what D_A sees, see `face_batches.noisy`; as it was trained with.
+        coarse: D_A sees the means of squares of so many pixels, enlarged again, so that no pattern
+            finer than them pleases it; 1: the faces as they are.
         balanced: draw inputs of each age group equally often; else each face.
         seed: of everything.
         precision: "bf16" or "fp32", of the networks' convolutions.
@@ -46,15 +52,18 @@ class Settings:
     conditional: bool = True
     unconditional: bool = True
     adversarial: str = "bce"
+    norm: str = "batch"
     penalty: float = 0.0
     shift: float = 0.0
+    prototypes: bool = False
     noise: float = 0.0
+    coarse: int = 1
     balanced: bool = True
     seed: int = 0
     precision: str = "bf16"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
+        for name in ("steps", "batch", "coarse"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("rate", "penalty", "noise"):
@@ -67,8 +76,12 @@ class Settings:
             raise ValueError(f"precision must be bf16 or fp32, got {self.precision!r:.40}")
         if self.adversarial not in ADVERSARIAL:
             raise ValueError(f"adversarial must be bce or wgan-gp, got {self.adversarial!r:.40}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be batch or layer, got {self.norm!r:.40}")
         if self.adversarial == "wgan-gp" and not self.penalty:
             raise ValueError("wgan-gp needs a penalty; 10 is usual")
+        if self.adversarial == "wgan-gp" and self.norm == "batch":
+            raise ValueError("wgan-gp needs the norm layer: batch norm would falsify its penalty")
         if self.weights.judged and not (self.conditional or self.unconditional):
             raise ValueError("switch the conditional or the unconditional loss on")
 
@@ -109,8 +122,15 @@ class Passes(NamedTuple):
         aged: of G_f(I, C_t).
         back: of G_r(I*, C_s); None where no term needs it.
         twice: of G_f(I_r, C_t), for the second term of Eq 4.13.
+        landmarks: L*, (n, 136), G_L's at the target age.
     """
 
     aged: LdcGanOutput
     back: LdcGanOutput | None
     twice: LdcGanOutput | None
+    landmarks: Tensor
+
+    @property
+    def outputs(self) -> list[LdcGanOutput]:
+        """Those that were made."""
+        return [output for output in self[:3] if output is not None]
