@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import logsigmoid
 
-
 EDGES = 1.0
 """Weight of the steps between neighbours in `paired_loss`."""
 

@@ -90,7 +90,8 @@ def test_a_fused_optimiser_goes_on_with_weights_in_another_layout() -> None:
 
     def make() -> tuple[nn.Module, torch.optim.Adam]:
         torch.manual_seed(0)
-        network = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        network = nn.Conv2d(3, 5, 3)
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
         return network, torch.optim.Adam(network.parameters(), 1e-2, fused=True)
 
     def train(network: nn.Module, adam: torch.optim.Adam, steps: int) -> None:

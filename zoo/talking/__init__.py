@@ -1,0 +1,1 @@
+"""Sound, speech, geometry and results of talking faces (chapter 5)."""
