@@ -178,6 +178,7 @@ class Generator(nn.Module):
         shape, own = self.landmarks(landmarks.flatten(0, 1)), self.landmarks(example_landmarks)
         own = own.repeat_interleave(frames, 0)
         heard = torch.cat([sound, shape - own], 1)  # h' of Eq 5.1
+        # h of Eq 5.2 is h' beside E_i(I*), which does not change from frame to frame.
         states, state = self.recurrent(looked.deep, heard.unflatten(0, (-1, frames)), state)
         pairs = torch.cat([own, shape], 1)
         v0 = self.decode(states.flatten(0, 1))

@@ -149,7 +149,7 @@ class ConvGru(nn.Module):
 
 
 class LandmarkAttention(nn.Module):
-    """H_d of Eq 5.4 with its sigmoid: which features change between two shapes of a face.
+    """H_d of Eq 5.3 with its sigmoid: which features change between two shapes of a face.
 
     Args:
         channels: of E_l's features, twice, for the example and the frame.

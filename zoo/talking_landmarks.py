@@ -68,7 +68,9 @@ class TalkingLandmarks(nn.Module):
         self.lstm = nn.LSTM(2 * hidden, hidden, config.layers, batch_first=True)
         self.coefficients = nn.Linear(hidden, config.components)
         self.beginning = nn.Linear(hidden, config.components)
-        self.register_buffer("basis", torch.eye(config.components, COORDINATES))
+        # Not torch.eye, which loads PyTorch's compiler where no memory is taken yet ("meta").
+        self.register_buffer("basis", torch.zeros(config.components, COORDINATES))
+        self.basis.diagonal().fill_(1)
         self.register_buffer("spread", torch.zeros(config.components))
         initialise(self)
         for head in (self.coefficients, self.beginning):

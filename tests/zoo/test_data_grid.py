@@ -225,7 +225,7 @@ def test_bad_files_are_named_and_left_out(
         "b_empty.mp4": "empty",
         "c_fast.mp4": "30 frames a second",
         "d_silent.mp4": "no sound",
-        "e_dark.mp4": "frame 6: no face found",
+        "e_dark.mp4": "no face found (frame 6)",
         "f_without_words.mp4": "no .align file",
         "g_bad_words.mp4": "line 1: expected start, end and word",
     }

@@ -291,6 +291,8 @@ def _keep(task: _Task, follower: FaceFollower) -> tuple[str, str | None]:
     except (MediaError, FaceError) as error:
         text = re.sub(r"\s+", " ", str(error)).replace(f"{source.path}: ", "")
         reason = text.split(". ")[0][:500]  # the remedies that follow are for a single photo
+        # Where it was is detail, so that the same reasons are counted together.
+        reason = re.sub(r"^.*frame (\d+): (.*)$", r"\2 (frame \1)", reason)
         files.write_json(_reason_file(folder, key), {"left out": reason})
         return source.name, reason
     files.write_bytes(talking_pack.clip_file(folder, key), save(_tensors(clip)))
