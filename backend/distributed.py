@@ -133,4 +133,5 @@ def start(device: torch.device) -> Group:
 def stop() -> None:
     """Leave the group."""
     if dist.is_initialized():
+        dist.barrier()  # a process that leaves while another still talks to it can crash that one
         dist.destroy_process_group()

@@ -23,10 +23,10 @@ def generate_ldcgan(
     weights: Annotated[
         str,
         typer.Option(
-            help="A folder, as the model/ of `train ldcgan`, 'org/name' on the Hub, or the "
-            "best.safetensors of a training run. No weights ship yet."
+            help="Name of `zoo.list_models()`, a folder, as the model/ of `train ldcgan`, "
+            "'org/name' on the Hub, or the best.safetensors of a training run."
         ),
-    ],
+    ] = "ldcgan",
     ages: Annotated[
         str | None,
         typer.Option(

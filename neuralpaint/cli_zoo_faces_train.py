@@ -229,6 +229,9 @@ def train_ldcgan(
     w_paired: Annotated[
         float, typer.Option(help="Of the same person at the target age, where data has it.")
     ] = 0.0,
+    edges: Annotated[
+        float, typer.Option(help="Weight in the paired loss of the steps from pixel to pixel.")
+    ] = 1.0,
     prototypes: Annotated[
         bool,
         typer.Option(
@@ -305,6 +308,7 @@ def train_ldcgan(
             norm=norm,
             penalty=penalty,
             shift=shift,
+            edges=edges,
             prototypes=prototypes,
             noise=noise,
             coarse=coarse,

@@ -16,9 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import logsigmoid
 
-EDGES = 1.0
-"""Weight of the steps between neighbours in `paired_loss`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -198,23 +195,24 @@ def cycle_loss(
     return loss
 
 
-def paired_loss(made: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+def paired_loss(made: Tensor, truth: Tensor, known: Tensor, edges: float = 1.0) -> Tensor:
     """Distance to the same person at the target age, for data that has it; not in the thesis.
 
     Args:
         made: I*, (B, 3, S, S).
         truth: the same shape; rows without truth are not looked at.
         known: (B,) bool, which rows have it.
+        edges: weight of the steps from pixel to pixel.
 
     Returns:
         A scalar: the mean absolute difference of the rows that have it times their share, and that
         of the steps from pixel to pixel (Mathieu et al. 2016), in which wrinkles count and the
-        blur that the first term allows does not pay, `EDGES` times.
+        blur that the first term allows does not pay.
     """
     apart = (made - truth).abs().mean((1, 2, 3))
     for axis in (2, 3):
         steps = made.diff(dim=axis) - truth.diff(dim=axis)
-        apart = apart + EDGES * steps.abs().mean((1, 2, 3))
+        apart = apart + edges * steps.abs().mean((1, 2, 3))
     return torch.where(known, apart, torch.zeros_like(apart)).mean()
 
 

@@ -143,6 +143,18 @@ ZOO = Registry(
             repository="neuralpaint/hfgan-cub-64",
         ),
         Entry(
+            name="ldcgan",
+            kind="ldcgan",
+            summary="a photographed face at another age, the small networks, trained on UTKFace",
+            repository="neuralpaint/ldcgan",
+        ),
+        Entry(
+            name="ldcgan-drawn",
+            kind="ldcgan",
+            summary="a drawn face at another age, the small networks",
+            repository="neuralpaint/ldcgan-drawn",
+        ),
+        Entry(
             name="hfgan-256",
             kind="hfgan",
             summary="256 x 256 pixels, the size of the thesis; no weights are trained yet",

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from neuralpaint.zoo.ldcgan_losses import (
-    EDGES,
     Weights,
     age_loss,
     critic_generator_loss,
@@ -112,8 +111,8 @@ def test_paired_loss_counts_steps_between_neighbours() -> None:
     line = truth.clone()
     line[:, :, 1] = 1
     # A quarter of the pixels are off by 1; down the columns two of three steps, across none.
-    wanted = 1 / 4 + EDGES * 2 / 3
-    assert paired_loss(line, truth, torch.tensor([True])).item() == pytest.approx(wanted)
+    loss = paired_loss(line, truth, torch.tensor([True]), edges=3)
+    assert loss.item() == pytest.approx(1 / 4 + 3 * 2 / 3)
 
 
 def test_mask_losses_by_hand() -> None:

@@ -156,6 +156,7 @@ def test_every_term_counts() -> None:
         "shift": replace(base, shift=0),
         "noise": replace(base, noise=0.5),
         "coarse": replace(base, coarse=4),
+        "edges": replace(base, edges=3),
         "balanced": replace(base, balanced=False),
         "wgan-gp": replace(base, adversarial="wgan-gp", norm="layer", penalty=10),
     }

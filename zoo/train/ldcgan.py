@@ -281,8 +281,9 @@ class LdcGanTrainer:
             truth = torch.where(known[:, None, None, None], truth, made)
             known = torch.ones_like(known)
         # A closed change mask gives colours no gradient, and poor colours keep it closed.
-        colour = paired_loss(passes.aged.colour, truth, known)
-        return paired_loss(passes.aged.image, truth, known) + COLOUR * colour
+        edges = self.settings.edges
+        colour = paired_loss(passes.aged.colour, truth, known, edges)
+        return paired_loss(passes.aged.image, truth, known, edges) + COLOUR * colour
 
     def _blurred(self, images: Tensor, noise: Tensor) -> Tensor:
         """What D_A sees of generated faces: no finer than `coarse`, and under noise."""

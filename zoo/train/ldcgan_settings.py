@@ -33,6 +33,8 @@ class Settings:
             weight of its penalty, as 10.
         shift: largest shift of the faces that D sees, real and generated, as a share of the side
             (Zhao et al. 2020); 0 leaves it out.
+        edges: weight in the paired loss of the steps from pixel to pixel; large ones sharpen what
+            is there, and keep random weights from changing anything.
         prototypes: where nobody is seen at two ages, the paired loss asks for what
             `prototypes.Prototypes` makes of the face; else those faces have no paired loss.
         noise: most noise in what D_A sees, see `face_batches.noisy`; as it was trained with.
@@ -55,6 +57,7 @@ class Settings:
     norm: str = "batch"
     penalty: float = 0.0
     shift: float = 0.0
+    edges: float = 1.0
     prototypes: bool = False
     noise: float = 0.0
     coarse: int = 1
@@ -66,7 +69,7 @@ class Settings:
         for name in ("steps", "batch", "coarse"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("rate", "penalty", "noise"):
+        for name in ("rate", "penalty", "noise", "edges"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and not negative")
         for name in ("decay", "shift"):
