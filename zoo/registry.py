@@ -143,6 +143,12 @@ ZOO = Registry(
             repository="neuralpaint/hfgan-cub-64",
         ),
         Entry(
+            name="hfgan-256",
+            kind="hfgan",
+            summary="256 x 256 pixels, the size of the thesis; no weights are trained yet",
+            repository="neuralpaint/hfgan-256",
+        ),
+        Entry(
             name="ldcgan",
             kind="ldcgan",
             summary="a photographed face at another age, the small networks, trained on UTKFace",
@@ -155,10 +161,10 @@ ZOO = Registry(
             repository="neuralpaint/ldcgan-drawn",
         ),
         Entry(
-            name="hfgan-256",
-            kind="hfgan",
-            summary="256 x 256 pixels, the size of the thesis; no weights are trained yet",
-            repository="neuralpaint/hfgan-256",
+            name="avwnet",
+            kind="avwnet",
+            summary="a face and a voice become a talking video; no weights are trained yet",
+            repository="neuralpaint/avwnet",
         ),
     ),
     aliases={"hfgan": "hfgan-128"},  # the best shipped one

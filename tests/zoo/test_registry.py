@@ -26,8 +26,11 @@ def test_every_entry_has_a_class_of_its_kind_and_a_repository(entry: Entry) -> N
     assert entry.summary
 
 
+NAMES = ("hfgan-64", "hfgan-128", "hfgan-cub-64", "hfgan-256", "ldcgan", "ldcgan-drawn", "avwnet")
+
+
 def test_the_zoo_offers_the_three_sizes_and_the_alias() -> None:
-    assert ZOO.names == ("hfgan-64", "hfgan-128", "hfgan-cub-64", "hfgan-256", "hfgan")
+    assert ZOO.names == (*NAMES, "hfgan")
     entry = ZOO.find("hfgan")
     assert entry is not None
     assert entry.kind == "hfgan"
@@ -93,9 +96,9 @@ def test_the_list_says_what_ships(tmp_path: Path) -> None:
 
 def test_the_package_lists_its_models() -> None:
     names = [model.name for model in zoo.list_models()]
-    assert names == ["hfgan-64", "hfgan-128", "hfgan-cub-64", "hfgan-256"]
+    assert names == [*NAMES]
     assert "hfgan-128 = hfgan" in repr(zoo.list_models())
-    assert [m.name for m in zoo.list_models() if not m.shipped] == ["hfgan-256"]
+    assert [m.name for m in zoo.list_models() if not m.shipped] == ["hfgan-256", "avwnet"]
     assert repr(list_models(Registry(kinds={}, entries=(), aliases={}))) == ""
 
 
