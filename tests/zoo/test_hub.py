@@ -239,7 +239,7 @@ def test_a_hub_out_of_reach_says_what_was_tried(
 def test_an_unknown_name_lists_the_known_ones_and_the_closest() -> None:
     with pytest.raises(ValueError, match="did you mean 'hfgan-256'") as error:
         zoo.from_pretrained("hfgan256")
-    assert "known: hfgan-64, hfgan-128, hfgan-cub-64, hfgan-256, hfgan" in str(error.value)
+    assert "known: hfgan-64, hfgan-128, hfgan-cub-64, hfgan-256, ldcgan" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["./none", "a/b/c", "~nobody-here/x", Path("bird-2"), "../x"])

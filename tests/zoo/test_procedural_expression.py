@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -107,6 +107,7 @@ def test_kept_layers_give_the_same_pictures() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(expression=ANY)
+@example(expression=Expression(wide=1.0, press=1.0, bite=1.0))
 def test_points_stay_a_face(expression: Expression) -> None:
     points = express(AVERAGE, expression)
     assert np.isfinite(points).all()

@@ -21,6 +21,7 @@ _DROPS = np.concatenate([_DROPS, _DROPS[-2::-1]])
 _OUTER_UPPER, _OUTER_LOWER = slice(48, 55), slice(55, 60)
 _INNER_UPPER, _INNER_LOWER = slice(61, 64), slice(65, 68)
 _INNER_PAIRS = ((61, 67), (62, 66), (63, 65))
+_LOWER_PAIRS = ((57, 66), (56, 65), (58, 67))
 _CORNERS = [48, 54, 60, 64]
 _LIPS = slice(48, 68)
 _UPPER_LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))
@@ -101,7 +102,8 @@ def _lips(points: Points, e: Expression) -> None:
         (_OUTER_LOWER, 1 - 0.5 * e.press + 0.25 * e.round - 0.12 * max(e.wide, 0) - 0.45 * e.bite),
     ):
         inside = 1 - share[lip] ** 2
-        y[lip] += (y[lip] - line) * (thick - 1) * inside
+        # Never thinner than the inner edges come together under pressure.
+        y[lip] += (y[lip] - line) * (max(thick, 0.2) - 1) * inside
     # Closed lips leave no room between the points of their inner edges.
     for lip in (_INNER_UPPER, _INNER_LOWER):
         y[lip] += (line - y[lip]) * 0.8 * e.press
@@ -115,6 +117,8 @@ def _lips(points: Points, e: Expression) -> None:
         y[lip] += ((1 - UPPER) * apart - 0.012 * tucked) * bow[lip]
     for upper, lower in _INNER_PAIRS:  # thin lips cannot be tucked in as far as full ones
         y[lower] = max(y[lower], y[upper])
+    for outer, inner in _LOWER_PAIRS:
+        y[outer] = max(y[outer], y[inner])
     # What the lips do not give way to the jaw stretches the lower one.
     pull = max(0.0, CHIN * e.jaw - apart)
     y[_OUTER_LOWER] += 0.3 * pull * bow[_OUTER_LOWER]
