@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from ...backend import device as devices
 from ...backend.distributed import Group
-from ...backend.files import write_bytes
 from ...backend.sheet import sheet
 from ..ages import COUNT, GROUPS, OLDEST
 from ..data.faces import Faces
@@ -34,7 +33,7 @@ from ..face_judges import (
 from ..layers import follow
 from ..ldcgan_losses import age_loss
 from .face_batches import AUGMENT_DRAWS, FaceBatches, arrays, augmented, early, noisy, share
-from .loop import Report, descend, facts_of, fit, kept
+from .loop import Report, descend, facts_of, fit
 
 EVAL_BATCH = 64
 MEASURED = 2000
@@ -395,18 +394,16 @@ def train_judge(
     """
     task = TASKS[settings.task]
     trainer = JudgeTrainer(settings, data, devices.resolve(device), group)
-    result = fit(
+    return fit(
         trainer,
         settings.steps,
         out,
         trainer.settings_facts(),
         group=trainer.group,
         best=task.best,
+        ship=task.file,
         save_every=save_every,
         measure_every=measure_every,
         until=until,
         report=report,
     )
-    if trainer.group.leads:
-        write_bytes(out / task.file, kept(out).read_bytes())
-    return result

@@ -17,7 +17,6 @@ from torch.nn import functional
 
 from ...backend import device as devices
 from ...backend.distributed import Group
-from ...backend.files import write_bytes
 from ...backend.sheet import sheet
 from ..damsm import IMAGE_ENCODERS, Damsm, DamsmConfig, save_damsm
 from ..data.captioned import Captioned
@@ -26,7 +25,7 @@ from ..matching import DamsmLoss, damsm_loss, word_attention
 from ..metrics.retrieval import CANDIDATES, r_precision
 from ..text import Vocabulary
 from .batches import Pictures
-from .loop import Report, facts_of, fit, kept
+from .loop import Report, facts_of, fit
 
 ADAM = (0.5, 0.999)
 LEAST_RATE = 0.1
@@ -375,18 +374,16 @@ def train_damsm(
     if settings.image == "inception":
         standard = load_inception(inception or "imagenet")
     trainer = DamsmTrainer(settings, data, place, group, standard)
-    result = fit(
+    return fit(
         trainer,
         settings.steps,
         out,
         trainer.settings_facts(),
         group=trainer.group,
         best=("loss", -1),  # top1 ends at 1 on an easy set, long before the training should
+        ship=SHIPPED,
         save_every=save_every,
         measure_every=measure_every,
         until=until,
         report=report,
     )
-    if trainer.group.leads:
-        write_bytes(out / SHIPPED, kept(out).read_bytes())
-    return result

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from ...backend import device as devices
 from ...backend.distributed import Group
-from ...backend.files import write_bytes
 from ...backend.sheet import sheet
 from ..ages import GROUPS, age_code
 from ..data.faces import Faces
@@ -35,7 +34,7 @@ from ..ldcgan_parts import (
     scaled,
 )
 from .face_batches import FaceBatches, arrays, share, two_groups
-from .loop import Report, descend, fit, kept
+from .loop import Report, descend, fit
 
 EVAL_BATCH = 128
 MEASURED = 500
@@ -310,18 +309,16 @@ def train_landmarks(
         OSError: the folder cannot be written to.
     """
     trainer = LandmarkTrainer(config, settings, data, devices.resolve(device), group)
-    result = fit(
+    return fit(
         trainer,
         settings.steps,
         out,
         trainer.settings_facts(),
         group=trainer.group,
         best=("error", -1),
+        ship=SHIPPED,
         save_every=save_every,
         measure_every=measure_every,
         until=until,
         report=report,
     )
-    if trainer.group.leads:
-        write_bytes(out / SHIPPED, kept(out).read_bytes())
-    return result

@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from ...backend import device as devices
 from ...backend.distributed import Group
-from ...backend.files import write_bytes
 from ...backend.sheet import sheet
 from ..avwnet_parts import SIDE
 from ..data.talking import SILENCE, Clips
@@ -27,7 +26,7 @@ from ..layers import follow
 from ..lipreader import CROP, LEFT, READ, TOP, LipReader, LipReaderConfig, grey, save_reader
 from .clip_batches import VIEW_DRAWS, ClipBatches, Words, check_side, views
 from .face_batches import arrays, early, share
-from .loop import Report, descend, facts_of, fit, kept
+from .loop import Report, descend, facts_of, fit
 
 EVAL_BATCH = 16
 MEASURED = 1200
@@ -295,18 +294,16 @@ def train_lipreader(
         OSError: the folder cannot be written to.
     """
     trainer = LipReaderTrainer(config, settings, data, devices.resolve(device), group)
-    result = fit(
+    return fit(
         trainer,
         settings.steps,
         out,
         trainer.settings_facts(),
         group=trainer.group,
         best=("accuracy", 1),
+        ship=SHIPPED,
         save_every=save_every,
         measure_every=measure_every,
         until=until,
         report=report,
     )
-    if trainer.group.leads:
-        write_bytes(out / SHIPPED, kept(out).read_bytes())
-    return result

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...backend.checkpoints import Checkpoints, pack, same_settings, unpack
 from ...backend.distributed import Group
-from ...backend.files import read_json, writable_folder, write_json
+from ...backend.files import read_json, writable_folder, write_bytes, write_json
 from ...backend.media import write_image
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def fit(
     *,
     group: Group | None = None,
     best: tuple[str, int] | None = None,
+    ship: str = "",
     save_every: int = 1000,
     measure_every: int = 1000,
     log_every: int = 20,
@@ -98,6 +99,8 @@ def fit(
         group: the processes that train together.
         best: name of the held-out figure that decides which weights are the best, and +1 where
             higher is better or -1.
+        ship: name of a file in the folder that the kept weights end in, beside `best.safetensors`;
+            empty: none.
         save_every: steps between checkpoints.
         measure_every: steps between held-out figures and samples.
         log_every: steps between logged losses, which are waited for then.
@@ -154,6 +157,8 @@ def fit(
         return {"steps": step, "losses": losses, "figures": {}, "best": None}
     trainer.save(out / LAST)
     keeper.close()
+    if ship:
+        write_bytes(out / ship, kept(out).read_bytes())
     return {"steps": step, "losses": losses, "figures": keeper.figures, "best": keeper.best}
 
 

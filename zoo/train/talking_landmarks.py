@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ...backend import device as devices
 from ...backend.distributed import Group
-from ...backend.files import write_bytes
 from ...backend.sheet import sheet
 from ..data.talking import Clips
 from ..ldcgan_parts import POINTS, scaled
@@ -33,7 +32,7 @@ from .clip_batches import (
     reflected,
 )
 from .face_batches import share
-from .loop import Report, descend, facts_of, fit, kept
+from .loop import Report, descend, facts_of, fit
 
 MEASURED = 100
 """Held-out clips that are measured, at most, each from its first frame to its last."""
@@ -347,18 +346,16 @@ def train_talking_landmarks(
         OSError: the folder cannot be written to.
     """
     trainer = TalkingLandmarksTrainer(config, settings, data, devices.resolve(device), group)
-    result = fit(
+    return fit(
         trainer,
         settings.steps,
         out,
         trainer.settings_facts(),
         group=trainer.group,
         best=("error", -1),
+        ship=SHIPPED,
         save_every=save_every,
         measure_every=measure_every,
         until=until,
         report=report,
     )
-    if trainer.group.leads:
-        write_bytes(out / SHIPPED, kept(out).read_bytes())
-    return result
