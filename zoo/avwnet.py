@@ -30,8 +30,7 @@ from .avwnet_parts import (
     TalkingLandmarksConfig,
     read_config,
 )
-from .layers import Conv, Up, initialise, tiled
-from .ldcgan import Deconv, ResidualBlock
+from .layers import Conv, Deconv, ResidualBlock, Up, initialise, tiled
 from .ldcgan_parts import COORDINATES
 from .lipreader import LipReader
 from .talking_landmarks import TalkingLandmarks

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .avwnet_parts import LOUDNESS, Shape
-from .ldcgan import Deconv, Encode, ResidualBlock
+from .layers import Deconv, Encode, ResidualBlock
 from .ldcgan_parts import COORDINATES
 
 BASE = 8

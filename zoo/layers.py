@@ -91,6 +91,56 @@ class Conv(nn.Sequential):
         )
 
 
+class Deconv(nn.Sequential):
+    """Twice the size: 3x3 deconvolution, batch norm, ReLU.
+
+    Args:
+        channels: of the input (B, C, H, W).
+        out: of the output (B, out, 2H, 2W).
+    """
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(
+            nn.ConvTranspose2d(channels, out, 3, 2, 1, 1, bias=False), BatchNorm(out), nn.ReLU()
+        )
+
+
+class Encode(nn.Sequential):
+    """3x3 convolution, batch norm, ReLU.
+
+    Args:
+        channels: of the input.
+        out: of the output.
+        stride: the size is divided by it.
+    """
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, out, 3, stride, 1, bias=False), BatchNorm(out), nn.ReLU()
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm beside the identity.
+
+    Args:
+        channels: of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            Encode(channels, channels, 1),
+            nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
+            BatchNorm(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The same shape."""
+        changed: Tensor = features + self.body(features)
+        return changed
+
+
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
     """Orthogonal weights, no bias, batch norm near the identity, as in AttnGAN (Xu et al. 2018).
