@@ -20,10 +20,11 @@ from neuralpaint.zoo.avwnet import (
     build,
     load_avwnet,
 )
-from neuralpaint.zoo.avwnet_layers import AudioEncoder, ConvGru
+from neuralpaint.zoo.avwnet_layers import AudioEncoder, ConvGru, Heads
 from neuralpaint.zoo.avwnet_losses import mouth_areas, pixel_loss
 from neuralpaint.zoo.avwnet_parts import Shape
 from neuralpaint.zoo.talking.geometry import TEMPLATE
+from neuralpaint.zoo.talking_landmarks import TalkingLandmarks
 
 READER = LipReaderConfig(words=("bin", "blue", "sil"), width=2, blocks=(1, 1, 1, 1), hidden=4)
 TINY = AvwnetConfig(
@@ -55,6 +56,13 @@ def inputs(count: int = 2, frames: int = 3, seed: int = 0) -> tuple[Tensor, Tens
     )
 
 
+def set_masks(heads: Heads, bias: float) -> None:
+    """Open or close the masks of a stage by the bias of their convolution."""
+    assert heads.conv.bias is not None
+    with torch.no_grad():
+        heads.conv.bias[:1] = bias
+
+
 @pytest.fixture
 def generator() -> Any:
     """A tiny one whose masks depend on the frame, as after some training."""
@@ -63,53 +71,6 @@ def generator() -> Any:
         for heads in (network.coarse, network.fine):
             nn.init.normal_(heads.conv.weight, 0, 0.1)
     return network
-
-
-# --- configuration -------------------------------------------------------------------------------
-
-
-def test_configuration_as_json() -> None:
-    config = AvwnetConfig.of("small", reader=LipReaderConfig.of("small", ["a", "b"]), nd=8)
-    assert AvwnetConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.ni == 32
-    assert config.nd == 8
-    assert AvwnetConfig.of("thesis", reader=READER).ni == 128
-
-
-@pytest.mark.parametrize(
-    ("values", "complaint"),
-    [
-        ({"ni": 6}, "ni must be a multiple of 4"),
-        ({"ni": 0}, "ni must be an integer"),
-        ({"ni": 10**9}, "ni must be an integer"),
-        ({"nd": 2.0}, "nd must be an integer"),
-        ({"audio": True}, "audio must be an integer"),
-        ({"residual": 1}, "residual must be true or false"),
-        ({"depth": 3}, "unknown field 'depth' in the configuration of an AVWnet"),
-        ({"landmarks": 3}, "landmarks must be an object"),
-        ({"landmarks": {"layers": 9}}, "layers must be an integer"),
-        ({"landmarks": {"depth": 1}}, "unknown field 'depth' in the configuration of a landmark"),
-        ({"reader": {"words": ["a", "a"]}}, "words must not repeat"),
-        ({"reader": {"words": ["a"]}}, "words must be 2 to"),
-        ({"reader": {"words": "ab"}}, "words must be 2 to"),
-        ({"reader": {"words": ["a", 2]}}, "words must be short texts"),
-        ({"reader": {"words": ["a", "b"], "blocks": [1, 1, 1]}}, "blocks must be four"),
-        ({"reader": {"words": ["a", "b"], "blocks": [1, 1, 1, 99]}}, "blocks must be four"),
-        ({"reader": {"words": ["a", "b"], "width": 10**6}}, "width must be an integer"),
-    ],
-)
-def test_bad_configurations(values: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        AvwnetConfig.from_json({**TINY.to_json(), **values})
-
-
-def test_what_a_configuration_must_have() -> None:
-    with pytest.raises(ValueError, match="reader is missing"):
-        AvwnetConfig.from_json({"ni": 4})
-    with pytest.raises(ValueError, match="thesis or small"):
-        AvwnetConfig.of("huge", reader=READER)
-    with pytest.raises(ValueError, match="thesis or small"):
-        LipReaderConfig.of("huge", ["a", "b"])
 
 
 # --- shapes --------------------------------------------------------------------------------------
@@ -281,14 +242,13 @@ def test_equation_5_5(residual: bool) -> None:
     for heads in (network.coarse, network.fine):
         with torch.no_grad():
             heads.conv.weight[:1] = 0
-            heads.conv.bias[:1] = -100  # type: ignore[index]
+        set_masks(heads, -100)
     output = network(example, *rest)
     assert output.fine_mask.max() < 1e-6
     assert torch.allclose(output.fine, example[:, None].expand_as(output.fine), atol=1e-6)
     assert torch.allclose(output.coarse, coarse[:, None].expand_as(output.coarse), atol=1e-6)
     for heads in (network.coarse, network.fine):
-        with torch.no_grad():
-            heads.conv.bias[:1] = 100  # type: ignore[index]
+        set_masks(heads, 100)
     output = network(example, *rest)
     assert torch.allclose(output.fine, output.fine_colour, atol=1e-6)
     assert torch.allclose(output.coarse, output.coarse_colour, atol=1e-6)
@@ -478,7 +438,9 @@ def test_the_generator_learns_to_open_a_mouth() -> None:
 
 def test_the_model_comes_back(tmp_path: Path) -> None:
     networks = build(TINY).eval()
-    networks["landmarks"].fit_basis(draws(50, 136) / 30)  # type: ignore[operator]
+    predictor = networks["landmarks"]
+    assert isinstance(predictor, TalkingLandmarks)
+    predictor.fit_basis(draws(50, 136) / 30)
     path = tmp_path / "best.safetensors"
     save_weights(networks, path, {"config": json.dumps(TINY.to_json())}, half=True)
     state = torch.get_rng_state()

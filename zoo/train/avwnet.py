@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ from ..pretrained import Description, read_description, read_weights, weight_fil
 from ..registry import CONFIG
 from ..talking_landmarks import TalkingLandmarks
 from .avwnet_figures import Figures
-from .avwnet_settings import BEST, Batch, Settings
+from .avwnet_settings import BEST, Batch, Settings, Stage
 from .clip_batches import ClipBatches, Words, check_side, reflected
 from .face_batches import digest, early, share
 from .loop import Report, descend, fit
@@ -55,24 +55,6 @@ __all__ = ["AvwnetTrainer", "Settings", "train_avwnet"]
 ADAM = (0.5, 0.999)
 DISCRIMINATORS = "avwnet-discriminators"
 SIDES = {"coarse": SIDE // 2, "fine": SIDE}
-
-
-class Stage(NamedTuple):
-    """Frames of one stage; n clips.
-
-    Attributes:
-        name: "coarse" or "fine".
-        made: (n, T, 3, S, S) in [-1, 1].
-        colour: f_colour of Eq 5.5, the same shape.
-        mask: f_gray, (n, T, 1, S, S).
-        real: the true frames, as `made`.
-    """
-
-    name: str
-    made: Tensor
-    colour: Tensor
-    mask: Tensor
-    real: Tensor
 
 
 class AvwnetTrainer:

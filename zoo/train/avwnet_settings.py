@@ -105,3 +105,21 @@ class Batch(NamedTuple):
     words: Tensor
     asked: int
     seen: Tensor
+
+
+class Stage(NamedTuple):
+    """Frames of one stage; n clips.
+
+    Attributes:
+        name: "coarse" or "fine".
+        made: (n, T, 3, S, S) in [-1, 1].
+        colour: f_colour of Eq 5.5, the same shape.
+        mask: f_gray, (n, T, 1, S, S).
+        real: the true frames, as `made`.
+    """
+
+    name: str
+    made: Tensor
+    colour: Tensor
+    mask: Tensor
+    real: Tensor
