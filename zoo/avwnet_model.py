@@ -11,7 +11,7 @@ over sounds of any length by `talking.streaming`.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from ..backend.buckets import Batch
 from .arguments import MAX_ITEMS
-from .avwnet import AvwnetConfig, AvwnetOutput, Looked, build, load_avwnet
+from .avwnet import AvwnetConfig, AvwnetOutput, Generator, Looked, build, load_avwnet
 from .avwnet_parts import SIDE
 from .cards import Card
 from .face_geometry import POINTS
 from .faces import FaceFinder
 from .ldcgan_photos import SharedFinder
+from .lipreader import LipReader
 from .model import Model, Progress
 from .talking.inputs import FaceLike, TalkingFace, read_face, several
 from .talking.mfcc import frame_count
@@ -76,8 +77,6 @@ class AvwNet(Model):
     @classmethod
     def build(cls, config: Mapping[str, Any]) -> tuple[AvwnetConfig, nn.ModuleDict]:
         """See `Model.build`."""
-        if not isinstance(config, Mapping):
-            raise ValueError("the configuration is not a JSON object")
         made = AvwnetConfig.from_json(config)
         return made, build(made)
 
@@ -245,11 +244,11 @@ class AvwNet(Model):
             uint8, "landmarks" (n, T, 136), and both states.
         """
         if "image" in batch:
-            looked: Looked = self.networks["generator"].look(batch["image"])  # type: ignore[operator]
+            looked = cast(Generator, self.networks["generator"]).look(batch["image"])
             return {f"look.{name}": part.float() for name, part in looked._asdict().items()}
         if "lips" in batch:
             frames = (batch["lips"].float() / 127.5 - 1).permute(0, 1, 4, 2, 3)
-            read: Tensor = self.networks["reader"].read(frames)  # type: ignore[operator]
+            read = cast(LipReader, self.networks["reader"]).read(frames)
             return {"scores": read.mean(1)}
         own, windows = batch["example_landmarks"], batch["windows"]
         states: Batch = {}

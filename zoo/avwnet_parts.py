@@ -9,7 +9,7 @@ shares of the crop's side, y down.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from .talking.geometry import TEMPLATE
 
 SIDE = 128
 """Pixels a side of the frames; those of the coarse stage have half as many."""
-ROWS, COEFFICIENTS = 28, 12
 LOUDNESS = 16.0
 """MFCC are divided by it: their usual size, so that networks see numbers about 1."""
 MOVEMENT = 32.0
@@ -33,14 +32,15 @@ Config = TypeVar("Config", bound="Limited")
 # --- configurations ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
 class Limited:
-    """A frozen dataclass of numbers with largest values, as JSON and back.
+    """Numbers with largest values, as JSON and back.
 
     A file must not ask for networks beyond a few hundred MB, so every number has a limit.
     """
 
-    most: Mapping[str, int] = {}
-    what = "a network"
+    most: ClassVar[Mapping[str, int]] = {}
+    what: ClassVar[str] = "a network"
 
     def _check(self) -> None:
         """Raise ValueError for a number that is not whole or out of range (names it)."""
@@ -51,7 +51,7 @@ class Limited:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # type: ignore[call-overload]
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
     @classmethod
@@ -67,7 +67,7 @@ class Limited:
         Raises:
             ValueError: an unknown field (names it) or a bad value.
         """
-        unknown = values.keys() - {each.name for each in fields(cls)}  # type: ignore[arg-type]
+        unknown = values.keys() - {each.name for each in fields(cls)}
         if unknown:
             raise ValueError(
                 f"unknown field {min(unknown)!r:.40} in the configuration of {cls.what}"
@@ -95,8 +95,8 @@ class LipReaderConfig(Limited):
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     hidden: int = 256
 
-    most = {"width": 64, "hidden": 512}  # noqa: RUF012
-    what = "a lip reader"
+    most: ClassVar[Mapping[str, int]] = {"width": 64, "hidden": 512}
+    what: ClassVar[str] = "a lip reader"
 
     def __post_init__(self) -> None:
         self._check()
@@ -151,8 +151,8 @@ class TalkingLandmarksConfig(Limited):
     hidden: int = 256
     layers: int = 1
 
-    most = {"components": COORDINATES, "hidden": 1024, "layers": 4}  # noqa: RUF012
-    what = "a landmark predictor"
+    most: ClassVar[Mapping[str, int]] = {"components": COORDINATES, "hidden": 1024, "layers": 4}
+    what: ClassVar[str] = "a landmark predictor"
 
     def __post_init__(self) -> None:
         self._check()
@@ -180,8 +180,8 @@ class AvwnetConfig(Limited):
     landmarks: TalkingLandmarksConfig = field(default_factory=TalkingLandmarksConfig)
     reader: LipReaderConfig
 
-    most = {"ni": 128, "nd": 64, "audio": 64}  # noqa: RUF012
-    what = "an AVWnet"
+    most: ClassVar[Mapping[str, int]] = {"ni": 128, "nd": 64, "audio": 64}
+    what: ClassVar[str] = "an AVWnet"
 
     def __post_init__(self) -> None:
         self._check()

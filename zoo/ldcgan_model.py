@@ -72,8 +72,6 @@ class LdcGan(Model):
     @classmethod
     def build(cls, config: Mapping[str, Any]) -> tuple[LdcGanConfig, nn.ModuleDict]:
         """See `Model.build`."""
-        if not isinstance(config, Mapping):
-            raise ValueError("the configuration is not a JSON object")
         made = LdcGanConfig.from_json(config)
         return made, build(made)
 

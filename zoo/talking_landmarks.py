@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ..backend.weights import load_weights, save_weights
 from .avwnet_parts import (
-    COEFFICIENTS,
     LOUDNESS,
     Shape,
     TalkingLandmarksConfig,
@@ -20,6 +19,7 @@ from .avwnet_parts import (
 )
 from .layers import initialise
 from .ldcgan_parts import COORDINATES
+from .talking.mfcc import COEFFICIENTS
 
 __all__ = [
     "TalkingLandmarks",

@@ -477,7 +477,9 @@ def files(tmp_path: Path) -> tuple[object, ...]:
     config, made = networks()
     file = tmp_path / "best.safetensors"
     save_weights(made, file, {"config": json.dumps(config.to_json())}, half=True)
-    save_reader(made["reader"], tmp_path / "own.safetensors")  # type: ignore[arg-type]
+    own = made["reader"]
+    assert isinstance(own, LipReader)
+    save_reader(own, tmp_path / "own.safetensors")
     torch.manual_seed(5)
     save_reader(LipReader(config.reader), tmp_path / "reader.safetensors")
     return ("--weights", file, "--device", "cpu", "--workers", 1)

@@ -54,7 +54,8 @@ def identity_figures(
         Figures, tables and notes; nothing but a note where there are too few real faces for a
         threshold.
     """
-    assert judges.embed is not None
+    look = judges.embed
+    assert look is not None
     total = trial.real.images.shape[0] + len(trial) * (COUNT + 1)
     total += 0 if trial.truth is None else len(trial) * COUNT
     done = 0
@@ -63,7 +64,7 @@ def identity_figures(
         nonlocal done
         rows = []
         for part in images.split(LOOK):
-            rows.append(judges.embed(part))  # type: ignore[misc]
+            rows.append(look(part))
             done += len(part)
             report("judge identity", done, total)
         return torch.cat(rows).float()

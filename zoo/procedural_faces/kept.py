@@ -1,7 +1,7 @@
 """What stays the same from frame to frame of a moving face: painted once, then laid on again."""
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -57,8 +57,7 @@ class Kept:
         """What `make` returned when it was first asked for under this name; not to be changed."""
         if name not in self._values:
             self._values[name] = make()
-        found: T = self._values[name]  # type: ignore[assignment]  # a name has one type
-        return found
+        return cast(T, self._values[name])  # a name has one type
 
     def canvas(self, make: Callable[[], Canvas]) -> Canvas:
         """A canvas as `make` began it the first time, to go on painting; without its parts."""
@@ -83,8 +82,7 @@ class Kept:
         for rows, columns, colour, opaque in self._layers[name]:
             below = canvas.image[:, rows, columns]
             below += (colour - below) * opaque
-        found: T = self._values[name]  # type: ignore[assignment]
-        return found
+        return cast(T, self._values[name])
 
 
 class Anew(Kept):
