@@ -229,6 +229,9 @@ def train_ldcgan(
     w_paired: Annotated[
         float, typer.Option(help="Of the same person at the target age, where data has it.")
     ] = 0.0,
+    w_outside: Annotated[
+        float, typer.Option(help="Of what changes outside the face's box.")
+    ] = 0.0,
     edges: Annotated[
         float, typer.Option(help="Weight in the paired loss of the steps from pixel to pixel.")
     ] = 1.0,
@@ -300,6 +303,7 @@ def train_ldcgan(
                 mask=w_mask,
                 smooth=w_smooth,
                 paired=w_paired,
+                outside=w_outside,
             ),
             second_cycle=second_cycle,
             conditional=conditional,

@@ -41,7 +41,7 @@ def outside(boxes: Tensor, size: int) -> Tensor:
     Returns:
         (N, S, S) bool, True for pixels whose middle lies outside.
     """
-    middles = (torch.arange(size, dtype=boxes.dtype) + 0.5) / size
+    middles = (torch.arange(size, dtype=boxes.dtype, device=boxes.device) + 0.5) / size
     left, top, right, bottom = boxes.T[:, :, None]
     columns = (middles < left) | (middles > right)
     rows = (middles < top) | (middles > bottom)

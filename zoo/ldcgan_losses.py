@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import logsigmoid
 
+from .face_boxes import outside
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -34,6 +36,7 @@ class Weights:
             (Pumarola et al. 2018, Eq 4).
         smooth: of its squared differences between neighbours (the same).
         paired: of the distance to the same person at the target age, where data has it.
+        outside: of what changes outside the face's box.
     """
 
     adversarial: float = 1.0
@@ -45,6 +48,7 @@ class Weights:
     mask: float = 0.0
     smooth: float = 0.0
     paired: float = 0.0
+    outside: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -214,6 +218,22 @@ def paired_loss(made: Tensor, truth: Tensor, known: Tensor, edges: float = 1.0) 
         steps = made.diff(dim=axis) - truth.diff(dim=axis)
         apart = apart + edges * steps.abs().mean((1, 2, 3))
     return torch.where(known, apart, torch.zeros_like(apart)).mean()
+
+
+def outside_loss(made: Tensor, image: Tensor, boxes: Tensor) -> Tensor:
+    """What changes outside the faces' boxes, where ageing has nothing to do; not in the thesis.
+
+    Args:
+        made: I*, (B, 3, S, S).
+        image: I, the same shape.
+        boxes: (B, 4), see `face_boxes.face_box`.
+
+    Returns:
+        A scalar: the mean absolute difference of the pixels outside; 0 where there is none.
+    """
+    where = outside(boxes, made.shape[-1])[:, None]
+    apart = (made - image).abs() * where
+    return apart.sum() / (where.sum() * made.shape[1]).clamp(min=1)
 
 
 # --- change mask ---------------------------------------------------------------------------------

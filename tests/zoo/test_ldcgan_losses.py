@@ -21,6 +21,7 @@ from neuralpaint.zoo.ldcgan_losses import (
     landmark_loss,
     mask_roughness,
     mask_size,
+    outside_loss,
     paired_loss,
     total,
 )
@@ -98,6 +99,16 @@ def test_cycle_loss() -> None:
     loss.backward()
     assert aged.grad is None  # data, as in the equation
     assert twice.grad is not None
+
+
+def test_outside_loss_looks_outside_the_boxes_only() -> None:
+    made, image = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    made[:, :, 1:3, 1:3] = 0.5  # inside
+    made[:, 0, 0, 0] = 0.6  # outside: one channel of one of twelve pixels
+    box = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
+    assert outside_loss(made, image, box).item() == pytest.approx(0.6 / 36)
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    assert outside_loss(made, image, whole).item() == 0
 
 
 def test_paired_loss_looks_at_pairs_only() -> None:

@@ -142,7 +142,7 @@ def test_resumed_is_uninterrupted(tmp_path: Path) -> None:
 
 
 def test_every_term_counts() -> None:
-    base = replace(TINY, weights=Weights(mask=1, smooth=1, paired=1))
+    base = replace(TINY, weights=Weights(mask=1, smooth=1, paired=1, outside=1))
     names = tuple(vars(base.weights))
     changes: dict[str, Settings] = {
         name: replace(base, weights=replace(base.weights, **{name: 0})) for name in names

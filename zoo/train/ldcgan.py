@@ -30,6 +30,7 @@ from ...backend.weights import fill, save_weights
 from ..ages import COUNT, age_code
 from ..cards import Card
 from ..data.faces import Faces
+from ..face_boxes import face_box, joined
 from ..face_judges import AgeClassifier, IdentityFeatures
 from ..layers import BatchNorm, follow, shifted
 from ..ldcgan import Discriminator, Generator, LdcGanConfig
@@ -44,6 +45,7 @@ from ..ldcgan_losses import (
     identity_loss,
     mask_roughness,
     mask_size,
+    outside_loss,
     paired_loss,
     total,
 )
@@ -256,6 +258,9 @@ class LdcGanTrainer:
             terms["smooth"] = mask_roughness(masks)
         if weights.paired:
             terms["paired"] = self._paired(batch, passes)
+        if weights.outside:
+            boxes = joined(face_box(batch.landmarks), face_box(passes.landmarks))
+            terms["outside"] = outside_loss(passes.aged.image, batch.images, boxes)
         return terms
 
     def _ages(self, batch: Batch, passes: Passes) -> dict[str, Tensor]:
