@@ -229,9 +229,7 @@ def train_ldcgan(
     w_paired: Annotated[
         float, typer.Option(help="Of the same person at the target age, where data has it.")
     ] = 0.0,
-    w_outside: Annotated[
-        float, typer.Option(help="Of what changes outside the face's box.")
-    ] = 0.0,
+    w_outside: Annotated[float, typer.Option(help="Of what changes outside the face's box.")] = 0.0,
     edges: Annotated[
         float, typer.Option(help="Weight in the paired loss of the steps from pixel to pixel.")
     ] = 1.0,

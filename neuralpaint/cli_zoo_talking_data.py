@@ -158,8 +158,9 @@ def load_clips(
     per_person: int = 2,
     cache: Path | None = None,
     limit: int | None = None,
+    also: str | None = None,
 ) -> "Clips":
-    """The clips that `--data` names, with a line about what they are.
+    """The clips that `--data` names, and `--also`, with a line about what they are.
 
     Args:
         data: "procedural-talking" or a folder.
@@ -170,6 +171,7 @@ def load_clips(
         per_person: clips of each drawn person.
         cache: where decoded clips are kept; None: in the user's cache.
         limit: clips of a folder, at most; None: all.
+        also: more to train on, see `data.talking.beside`; None: nothing.
 
     Returns:
         The clips.
@@ -178,6 +180,19 @@ def load_clips(
         ValueError: no such data.
         ImportError: landmarks are needed and dlib is not installed.
     """
+    if also is not None:
+        from .zoo.data.talking import beside
+
+        def load(one: str) -> "Clips":
+            return load_clips(
+                *(one, count, seed, workers),
+                engine=engine,
+                per_person=per_person,
+                cache=cache,
+                limit=limit,
+            )
+
+        return beside(load(data), load(also))
     with progress(False) as bar:
         tasks: dict[str, TaskID] = {}
 

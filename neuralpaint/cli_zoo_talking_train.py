@@ -29,6 +29,12 @@ Data = Annotated[
         "people."
     ),
 ]
+Also = Annotated[
+    str | None,
+    typer.Option(
+        help="More to train on, as --data; nothing of it is held out and its words are not read."
+    ),
+]
 Count = Annotated[int, typer.Option(min=2, help="Clips to draw, where data is procedural-talking.")]
 PerPerson = Annotated[int, typer.Option(min=1, help="Drawn clips of each person.")]
 Engine = Annotated[
@@ -131,6 +137,7 @@ def train_lipreader(
 def train_talking_landmarks(
     out: Out,
     data: Data = PROCEDURAL,
+    also: Also = None,
     components: Annotated[
         int, typer.Option(min=1, help="Principal components of how faces move.")
     ] = 20,
@@ -194,6 +201,7 @@ def train_talking_landmarks(
             per_person=per_person,
             cache=cache,
             limit=limit or None,
+            also=also,
         )
         group = distributed.start(place)
         with progress(as_json or not group.leads) as bar:
@@ -229,6 +237,7 @@ def train_avwnet(
         ),
     ] = None,
     data: Data = PROCEDURAL,
+    also: Also = None,
     weights: Annotated[
         str | None,
         typer.Option(help="Begin with this model: a name, a folder. [default: random weights]"),
@@ -275,6 +284,9 @@ def train_avwnet(
         int, typer.Option(min=0, help="Frames between a frame and sound that does not match it.")
     ] = 7,
     mirror: Annotated[bool, typer.Option(help="Mirror half of the clips.")] = True,
+    tint: Annotated[
+        float, typer.Option(help="How much the colours of clips are changed; 0: not.")
+    ] = 0.0,
     best: Annotated[
         Literal["psnr_mouth", "psnr", "l1_mouth", "l1", "words"],
         typer.Option(help="Held-out figure by which weights are kept."),
@@ -330,6 +342,7 @@ def train_avwnet(
             judged=judged,
             apart=apart,
             mirror=mirror,
+            tint=tint,
             best=best,
             seed=seed,
             precision=precision,
@@ -349,6 +362,7 @@ def train_avwnet(
             per_person=per_person,
             cache=cache,
             limit=limit or None,
+            also=also,
         )
         group = distributed.start(place)
         with progress(as_json or not group.leads) as bar:

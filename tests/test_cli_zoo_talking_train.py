@@ -124,6 +124,24 @@ def test_the_whole_way(drawn: list[dict[str, Any]], tmp_path: Path) -> None:
     assert result.stdout.startswith(f"{tmp_path / 'b'}: 2 steps; held out: l1 ")
 
 
+def test_a_second_set_is_trained_on_beside_the_first(
+    drawn: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neuralpaint.zoo.data.grid.open_grid", lambda folder, **_: cards(2, "GRID"))
+    both = ("--data", tmp_path, "--also", "procedural-talking", "--engine", "espeak")
+    (tmp_path / "s1").mkdir()
+    result = run(*avwnet(tmp_path / "a", *parts(tmp_path), *both, "--tint", 0.2))
+    assert result.exit_code == 0, result.output
+    assert drawn[-1]["engine"] == "espeak"
+    (data,) = zoo.from_pretrained(str(tmp_path / "a/model")).card.data
+    assert data.name == "GRID and procedural talking faces"
+    assert data.use == "4 clips of 4 speakers, 1 more held out"
+    assert "CC BY 4.0" in data.terms
+    more = (*parts(tmp_path), "--also", tmp_path / "no")
+    assert "no such folder" in failure(*avwnet(tmp_path / "b", *more))
+    assert "tint must lie" in failure(*avwnet(tmp_path / "b", "--tint", 2))
+
+
 def test_bad_input(drawn: list[dict[str, Any]], tmp_path: Path) -> None:
     out = tmp_path / "o"
     assert "give --reader and --landmarks" in failure(*avwnet(out))

@@ -163,8 +163,15 @@ ZOO = Registry(
         Entry(
             name="avwnet",
             kind="avwnet",
-            summary="a face and a voice become a talking video; no weights are trained yet",
+            summary="a face and a voice become a talking video, the small networks, trained on a "
+            "speaker of GRID",
             repository="neuralpaint/avwnet",
+        ),
+        Entry(
+            name="avwnet-drawn",
+            kind="avwnet",
+            summary="a drawn face and a voice become a talking video, the small networks",
+            repository="neuralpaint/avwnet-drawn",
         ),
     ),
     aliases={"hfgan": "hfgan-128"},  # the best shipped one

@@ -20,6 +20,7 @@ from neuralpaint.zoo.train.clip_batches import (
     mouth_distance,
     opening,
     reflected,
+    tinted,
     views,
 )
 
@@ -141,3 +142,17 @@ def test_some_frames_of_clips() -> None:
     values = torch.arange(12).view(2, 6, 1)
     assert chosen(values, torch.tensor([[5, 0], [1, 2]])).flatten().tolist() == [5, 0, 7, 8]
     assert torch.equal(chosen(values, torch.arange(6).expand(2, -1)), values.flatten(0, 1))
+
+
+def test_a_tint_is_the_same_in_all_frames_of_a_clip() -> None:
+    frames = torch.full((2, 3, 3, 2, 2), 0.4)
+    draws = torch.full((2, 2, 3), 0.5)  # the middle: no change
+    draws[1, 0] = torch.tensor([1.0, 0.5, 0.0])  # contrast
+    draws[1, 1, 1] = 1.0  # light
+    seen = tinted(frames, draws, 0.2)
+    assert torch.equal(seen[0], frames[0])
+    red, green, blue = (seen[1, :, channel] for channel in range(3))
+    assert red.unique().item() == pytest.approx(0.48)
+    assert green.unique().item() == pytest.approx(0.5)
+    assert blue.unique().item() == pytest.approx(0.32)
+    assert tinted(frames * 2.4, draws, 1.0).max() == 1

@@ -13,6 +13,7 @@ from neuralpaint.zoo.data.talking import (
     Clip,
     Clips,
     WordSpan,
+    beside,
     from_int16,
     join,
     to_int16,
@@ -132,3 +133,21 @@ def test_sound_survives_as_16_bit_samples() -> None:
     back = from_int16(to_int16(samples))
     assert back.dtype == np.float32
     assert back.tolist() == [-1, -0.25, 0, 1 / 32768, 0.5, 32767 / 32768, 32767 / 32768, -1]
+
+
+def test_a_second_set_is_trained_on_beside_the_first(clips: Clips) -> None:
+    other = join("others", [clip(5, 2), clip(6, 3, held_out=True), clip(7, 1)])
+    both = beside(clips, other)
+    assert both.name == "made up and others"
+    assert both.names == (*clips.names, "others: s1/5", "others: s1/7")
+    assert both.held_out.tolist() == [False, False, False, True, False, False]
+    assert both.words == (*clips.words, (), ())
+    assert both.speakers.tolist() == [1, 1, 1, 1, 3, 3]
+    for number, value in enumerate((1, 3, 4, 2, 5, 7)):
+        assert both.frames[both.rows(number)].unique().tolist() == [value]
+        assert both.windows[both.rows(number)].unique().tolist() == [value]
+        assert np.unique(both.sound(number)).tolist() == [value / 16]
+    with pytest.raises(ValueError, match="others: frames of 16 pixels, made up: 8"):
+        beside(clips, join("others", [clip(5, size=16)]))
+    with pytest.raises(ValueError, match="no clip is to train on"):
+        beside(clips, clips.part(True))

@@ -136,6 +136,7 @@ def test_every_term_counts(toys: Toys) -> None:
         "judged": replace(TINY, judged=1),
         "apart": replace(TINY, apart=0),
         "mirror": replace(TINY, mirror=False, seed=1),
+        "tint": replace(TINY, tint=0.5),
     }
     whole = trainer(data)
     assert set(whole.step(0)) == {"judges", *names}

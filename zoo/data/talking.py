@@ -300,3 +300,39 @@ def _chosen(clips: list[int], first: Tensor) -> tuple[slice | Tensor, Tensor]:
         return slice(int(starts[0]), int(ends[-1])), lengths
     parts = [torch.arange(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
     return torch.cat(parts), lengths
+
+
+def beside(first: Clips, second: Clips) -> Clips:
+    """A data set with the clips that another one trains on beside its own, to train on too.
+
+    What is held out stays the first one's, and so do the words: nobody is asked for those of the
+    second. All is copied into memory.
+
+    Args:
+        first: the data set.
+        second: the other, with frames of the same size.
+
+    Returns:
+        Both, the first one's clips first.
+
+    Raises:
+        ValueError: other sizes, or the second has nothing to train on.
+    """
+    other = second.part(False)
+    if other.size != first.size:
+        raise ValueError(f"{other.name}: frames of {other.size} pixels, {first.name}: {first.size}")
+    people = int(first.speakers.max()) + 1
+    return Clips(
+        name=f"{first.name} and {other.name}",
+        frames=torch.cat([first.frames, other.frames]),
+        first=torch.cat([first.first, other.first[1:] + first.first[-1]]),
+        landmarks=torch.cat([first.landmarks, other.landmarks]),
+        windows=torch.cat([first.windows, other.windows]),
+        words=(*first.words, *((),) * len(other)),
+        speakers=torch.cat([first.speakers, other.speakers.clamp(min=0) + people]),
+        names=(*first.names, *(f"{other.name}: {name}" for name in other.names)),
+        held_out=torch.cat([first.held_out, other.held_out]),
+        sounds=torch.cat([first.sounds, other.sounds]),
+        sound_first=torch.cat([first.sound_first, other.sound_first[1:] + first.sound_first[-1]]),
+        skipped={**first.skipped, **other.skipped},
+    )

@@ -46,7 +46,7 @@ from ..registry import CONFIG
 from ..talking_landmarks import TalkingLandmarks
 from .avwnet_figures import Figures
 from .avwnet_settings import BEST, Batch, Settings, Stage
-from .clip_batches import ClipBatches, Words, check_side, reflected
+from .clip_batches import ClipBatches, Words, check_side, reflected, tinted
 from .face_batches import digest, early, share
 from .loop import Report, descend, fit
 
@@ -176,6 +176,9 @@ class AvwnetTrainer:
         if settings.mirror:
             pictures = torch.where(turned[:, None, None, None, None], pictures.flip(4), pictures)
             points = torch.where(turned[:, None, None], reflected(points), points)
+        if settings.tint:
+            draws = torch.rand(count, 2, 3, generator=generator)
+            pictures = tinted(pictures, draws[own], settings.tint)
         windows, landmarks = clips.windows(rows[own]), points[:, 1:]
         given, heard = landmarks, predicted[own].to(place)
         if heard.any():

@@ -35,6 +35,8 @@ class Settings:
         apart: frames, at least, between a frame and the sound that does not match it; 0 takes the
             next frame's, as Eq 5.8 does.
         mirror: mirror half of the clips.
+        tint: how much the colours of a clip are changed, see `clip_batches.tinted`, so that G looks
+            for them in the example; 0 leaves them.
         best: held-out figure that decides which weights are kept, one of `BEST`.
         seed: of everything.
         precision: "bf16" or "fp32", of the networks' convolutions.
@@ -52,6 +54,7 @@ class Settings:
     judged: int = 0
     apart: int = 7
     mirror: bool = True
+    tint: float = 0.0
     best: str = "psnr_mouth"
     seed: int = 0
     precision: str = "bf16"
@@ -67,7 +70,7 @@ class Settings:
             raise ValueError("rate must be finite and not negative")
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {self.decay}")
-        for name in ("centred", "predicted"):
+        for name in ("centred", "predicted", "tint"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.stages not in (STAGES, STAGES[:1], STAGES[1:]):

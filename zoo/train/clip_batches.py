@@ -221,6 +221,23 @@ def views(grey: Tensor, draws: Tensor, strength: float = 1.0) -> Tensor:
     return (seen * gain[:, None, None, None] + light[:, None, None, None]).clamp(-1, 1)
 
 
+def tinted(frames: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Frames in other colours, all frames of a clip alike.
+
+    Args:
+        frames: (n, T, 3, S, S) in [-1, 1].
+        draws: (n, 2, 3) in [0, 1).
+        strength: largest change of a channel's contrast, as a share, and twice that of its light.
+
+    Returns:
+        The same shape and range.
+    """
+    spread = strength * (2 * draws.to(frames.device, frames.dtype) - 1)
+    gain, light = (1 + spread[:, 0]), spread[:, 1] / 2
+    seen = frames * gain[:, None, :, None, None] + light[:, None, :, None, None]
+    return seen.clamp(-1, 1)
+
+
 def mouth_distance(first: Tensor, second: Tensor, side: int) -> Tensor:
     """Mean distance of the points of the mouth, (..., 136) each: (...,) in pixels.
 
