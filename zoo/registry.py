@@ -157,7 +157,7 @@ ZOO = Registry(
         Entry(
             name="ldcgan-drawn",
             kind="ldcgan",
-            summary="a drawn face at another age, the small networks",
+            summary="a drawn face at another age, networks of the size of the thesis",
             repository="neuralpaint/ldcgan-drawn",
         ),
         Entry(

@@ -4,13 +4,18 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from neuralpaint import zoo
 from neuralpaint.agents import policy
 from neuralpaint.backend import media
+from neuralpaint.zoo.ldcgan import LdcGanConfig
+from neuralpaint.zoo.ldcgan_model import LdcGan
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,3 +92,28 @@ def test_train_painter(
     assert last.endswith("dB after 7 strokes")
     assert media.read_image(out / "picture.png").shape == (16, 16, 3)
     assert (out / "painter.safetensors").exists()
+
+
+def test_average_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = LdcGanConfig(ni=4, blocks=1, latent=4, judge=4)
+    models = [LdcGan(tiny), LdcGan(tiny)]
+    for number, model in enumerate(models):
+        model.save_pretrained(tmp_path / str(number))
+    names = (tmp_path / "0", tmp_path / "1")
+    run_here(monkeypatch, "average_models.py", *names, "--share", 0.25, "--out", tmp_path / "both")
+    both = zoo.from_pretrained(str(tmp_path / "both"))
+    weights = (model.networks.state_dict() for model in (*models, both))
+    for first, second, middle in zip(*(state.values() for state in weights), strict=True):
+        wanted = first.double().lerp(second.double(), 0.25)
+        torch.testing.assert_close(middle.double(), wanted, rtol=2e-3, atol=1e-4)
+    LdcGan(replace(tiny, ni=8)).save_pretrained(tmp_path / "2")
+    for arguments, text in (
+        ((*names, "--share", 2), "--share must lie in [0, 1]"),
+        ((names[0], tmp_path / "2"), "have other configurations"),
+    ):
+        with pytest.raises(SystemExit):
+            run_here(monkeypatch, "average_models.py", *arguments, "--out", tmp_path / "no")
+        assert text in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -1,4 +1,4 @@
-"""Figures of talking faces, clip by clip: each is generated, measured and let go."""
+"""Figures of talking faces as Table 5.1, clip by clip: each is generated, measured and let go."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
