@@ -151,13 +151,13 @@ ZOO = Registry(
         Entry(
             name="ldcgan",
             kind="ldcgan",
-            summary="a photographed face at another age, the small networks, trained on UTKFace",
+            summary="a photographed face at another age, trained on UTKFace",
             repository="neuralpaint/ldcgan",
         ),
         Entry(
             name="ldcgan-drawn",
             kind="ldcgan",
-            summary="a drawn face at another age, networks of the size of the thesis",
+            summary="a drawn face at another age",
             repository="neuralpaint/ldcgan-drawn",
         ),
         Entry(
