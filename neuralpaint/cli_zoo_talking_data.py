@@ -109,6 +109,7 @@ def card_of(config: "AvwnetConfig", clips: "Clips", training: str) -> "Card":
         The card.
     """
     from .zoo.cards import Card, TrainingData
+    from .zoo.talking.moved import NAME as MOVED
 
     held = int(clips.held_out.sum())
     people = len(clips.speakers[~clips.held_out].unique())
@@ -119,7 +120,8 @@ def card_of(config: "AvwnetConfig", clips: "Clips", training: str) -> "Card":
     data = TrainingData(
         name=clips.name,
         use=f"{len(clips) - held} clips of {speakers}, {held} more held out",
-        terms=next((text for name, text in TERMS.items() if name in clips.name), DRAWN),
+        terms=next((text for name, text in TERMS.items() if name in clips.name), DRAWN)
+        + ("; and those of the photos" if MOVED in clips.name else ""),
     )
     return Card(
         summary="Makes a face speak: a photo and a sound become a talking video.",
@@ -192,7 +194,9 @@ def load_clips(
                 limit=limit,
             )
 
-        return beside(load(data), load(also))
+        first = load(data)
+        photos = _photos(Path(also))
+        return beside(first, _moved(photos, first, count, seed) if photos else load(also))
     with progress(False) as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -223,6 +227,39 @@ def load_clips(
         name = next(iter(clips.skipped))
         console.print(f"left out: {summary(clips.skipped)}; the first is {name}", markup=False)
     return clips
+
+
+def _photos(folder: Path) -> list[Path]:
+    """The pictures in a folder, at any depth; none where it holds videos, or is not there.
+
+    The tenth that `datasets.tenth` sets aside is left out, as everywhere.
+    """
+    from .backend.datasets import tenth
+    from .zoo.age_many import SUFFIXES
+
+    if any(folder.rglob("*.mp4")) or any(folder.rglob("*.mpg")):
+        return []
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in found if tenth(file))
+
+
+def _moved(photos: list[Path], clips: "Clips", count: int, seed: int) -> "Clips":
+    """Photos that are moved as the people of clips are, with a line about them."""
+    from .zoo.ldcgan_photos import SharedFinder
+    from .zoo.talking.moved import moved_photos
+
+    with progress(False) as bar:
+        task = bar.add_task("move photos", total=count, note="")
+        moved = moved_photos(
+            photos,
+            clips,
+            count,
+            SharedFinder(),
+            seed=seed,
+            report=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(f"{moved.name}: {len(moved)} clips of {len(photos)} photos; no truth")
+    return moved
 
 
 def _opened(

@@ -32,7 +32,8 @@ Data = Annotated[
 Also = Annotated[
     str | None,
     typer.Option(
-        help="More to train on, as --data; nothing of it is held out and its words are not read."
+        help="More to train on, as --data, or a folder of photos, --count of which are moved as "
+        "the people of --data are. Nothing of it is held out, and its words are not read."
     ),
 ]
 Count = Annotated[int, typer.Option(min=2, help="Clips to draw, where data is procedural-talking.")]

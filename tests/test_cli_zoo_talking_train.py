@@ -142,6 +142,30 @@ def test_a_second_set_is_trained_on_beside_the_first(
     assert "tint must lie" in failure(*avwnet(tmp_path / "b", "--tint", 2))
 
 
+def test_photos_are_moved_as_the_people_of_the_data_are(
+    drawn: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def move(photos: list[Path], clips: Clips, count: int, *_: object, **more: Any) -> Clips:
+        asked.append(([photo.name for photo in photos], clips.name, count, more["seed"]))
+        return cards(3, "moved photos")
+
+    monkeypatch.setattr("neuralpaint.zoo.talking.moved.moved_photos", move)
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    names = ("a.jpg", "b.png", "more/c.jpg", "d.txt", "12.png")  # the last is of the tenth held out
+    for name in names:
+        (folder / name).write_bytes(b"")
+    result = run(*avwnet(tmp_path / "a", *parts(tmp_path), "--also", folder, "--seed", 3))
+    assert result.exit_code == 0, result.output
+    assert asked == [(["a.jpg", "b.png", "c.jpg"], "procedural talking faces", 4, 3)]
+    assert "moved photos: 3 clips of 3 photos; no truth" in result.stderr
+    (data,) = zoo.from_pretrained(str(tmp_path / "a/model")).card.data
+    assert data.name == "procedural talking faces and moved photos"
+    assert data.terms.endswith("; and those of the photos")
+
+
 def test_bad_input(drawn: list[dict[str, Any]], tmp_path: Path) -> None:
     out = tmp_path / "o"
     assert "give --reader and --landmarks" in failure(*avwnet(out))
