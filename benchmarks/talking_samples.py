@@ -1,9 +1,9 @@
 """The three sample videos of the documentation, and the strip of their frames.
 
-    python benchmarks/talking_samples.py --data grid --out docs
+    python benchmarks/talking_samples.py --data grid --photo UTKFace/NAME.jpg --out docs
 
-A held-out clip of GRID, the portrait of scikit-image that says the same with the same voice, and a
-drawn person of whom no model has seen anything.
+A held-out clip of GRID, a photo that says the same with the same voice, and a drawn person of whom
+no model has seen anything.
 """
 
 import argparse
@@ -74,6 +74,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of GRID")
     parser.add_argument("--cache", type=Path, help="of its clips")
+    parser.add_argument(
+        "--photo", type=Path, help="with a face; by default scikit-image's portrait"
+    )
+    parser.add_argument("--photo-model", default="avwnet", help="that moves the photo")
     parser.add_argument("--clip", type=int, default=30, help="which of those held out")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args()
@@ -84,7 +88,8 @@ def main() -> None:
     grid = open_grid(options.data, cache=options.cache).part(True)
     spoken = made(model, grid, options.clip)
     voice = (grid.sound(options.clip), SAMPLE_RATE)
-    photo = model.generate(skimage.data.astronaut(), voice)
+    mover = zoo.from_pretrained(options.photo_model)
+    photo = mover.generate(options.photo or skimage.data.astronaut(), voice)
     people = make_clips(8, seed=77, per_person=1)
     drawn = made(drawing, people, len(people) - 1)
     videos = options.out / "videos"
