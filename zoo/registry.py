@@ -168,6 +168,12 @@ ZOO = Registry(
             repository="neuralpaint/avwnet",
         ),
         Entry(
+            name="avwnet-photos",
+            kind="avwnet",
+            summary="the same for photos of other people, trained on photos moved by warping, too",
+            repository="neuralpaint/avwnet-photos",
+        ),
+        Entry(
             name="avwnet-drawn",
             kind="avwnet",
             summary="a drawn face and a voice become a talking video, the small networks",

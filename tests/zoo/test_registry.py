@@ -28,7 +28,7 @@ def test_every_entry_has_a_class_of_its_kind_and_a_repository(entry: Entry) -> N
 
 NAMES = (
     *("hfgan-64", "hfgan-128", "hfgan-cub-64", "hfgan-256"),
-    *("ldcgan", "ldcgan-drawn", "avwnet", "avwnet-drawn"),
+    *("ldcgan", "ldcgan-drawn", "avwnet", "avwnet-photos", "avwnet-drawn"),
 )
 
 
