@@ -34,7 +34,7 @@ AHEAD = 4
 def model_of(size: str) -> AvwNet:
     """A model of random weights."""
     torch.manual_seed(0)
-    reader = LipReaderConfig(words=(SILENCE, *sorted(set(SAYING.split()))))
+    reader = LipReaderConfig.of(size, (SILENCE, *sorted(set(SAYING.split()))))
     return AvwNet(AvwnetConfig.of(size, reader=reader), name=f"random-{size}")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .ages import COUNT
+from .spline import warped
 
 SIGMAS = (0.8, 1.6, 3.2, 6.4)
 """Of the Gaussians, in pixels of a face of 128, between which bands of detail lie."""
@@ -20,10 +21,6 @@ SPREAD = 5.0
 """Of the Gaussian over which the strength of detail is averaged, in the same pixels."""
 LEAST, MOST = 0.4, 2.5
 """Gains of detail are limited to them."""
-STIFF = 1e-3
-"""Lets warps miss landmarks by a little, as those of closed lips coincide."""
-GRID = 32
-"""Points a side at which warps are worked out."""
 BESIDE, ABOVE, EDGE = 0.06, 0.3, 0.05
 """How far changes reach beside and above the landmarks, and how softly they end, in sides."""
 STRONGER = 1.5
@@ -109,52 +106,6 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return functional.conv2d(flat, weights.view(1, 1, -1, 1)).view(shape)
 
 
-def warped(images: Tensor, landmarks: Tensor, moved: Tensor) -> Tensor:
-    """Images whose landmarks are moved, by a thin-plate spline (Bookstein 1989); borders stay.
-
-    Args:
-        images: (B, C, S, S).
-        landmarks: (B, 136), in sides.
-        moved: (B, 136), where they are to be.
-
-    Returns:
-        (B, C, S, S), edges repeated outwards.
-    """
-    count, place = len(images), images.device
-    edge = torch.linspace(0, 1, 5, device=place)
-    low, high = torch.zeros_like(edge), torch.ones_like(edge)
-    border = torch.cat(
-        [torch.stack(ends, 1) for ends in ((edge, low), (edge, high), (low, edge), (high, edge))]
-    ).unique(dim=0)
-    border = border.expand(count, -1, -1)
-    source = torch.cat([landmarks.float().view(count, -1, 2), border], 1)
-    target = torch.cat([moved.float().view(count, -1, 2), border], 1)
-    points = target.shape[1]
-    matrix = torch.zeros(count, points + 3, points + 3, device=place)
-    matrix[:, :points, :points] = _kernel(target, target)
-    matrix[:, :points, :points] += STIFF * torch.eye(points, device=place)
-    ones = torch.ones(count, points, 1, device=place)
-    matrix[:, :points, points:] = torch.cat([ones, target], 2)
-    matrix[:, points:, :points] = matrix[:, :points, points:].mT
-    wanted = torch.zeros(count, points + 3, 2, device=place)
-    wanted[:, :points] = source - target  # from where each point of the result is taken
-    spline = torch.linalg.solve(matrix, wanted)
-    steps = (torch.arange(GRID, device=place) + 0.5) / GRID
-    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
-    grid = torch.stack([columns, rows], 2).view(1, -1, 2).expand(count, -1, -1)
-    ones = torch.ones(count, GRID * GRID, 1, device=place)
-    basis = torch.cat([_kernel(grid, target), ones, grid], 2)
-    flow = (basis @ spline).mT.view(count, 2, GRID, GRID)
-    size = images.shape[2]
-    flow = functional.interpolate(flow, size=(size, size), mode="bilinear")
-    steps = (torch.arange(size, device=place) + 0.5) / size
-    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
-    where = torch.stack([columns, rows]) + flow
-    return functional.grid_sample(
-        images, 2 * where.permute(0, 2, 3, 1) - 1, padding_mode="border", align_corners=False
-    )
-
-
 def face_area(landmarks: Tensor, size: int) -> Tensor:
     """Where a face lies, with its hair line: an oval about the landmarks with soft edges.
 
@@ -175,9 +126,3 @@ def face_area(landmarks: Tensor, size: int) -> Tensor:
     # A superellipse: fuller than an ellipse, as a face with its hair is.
     inside = 1 - (across[:, None, :] ** 4 + down[:, :, None] ** 4) ** 0.25
     return (inside * half.mean(1)[:, None, None] / EDGE).clamp(0, 1)[:, None]
-
-
-def _kernel(points: Tensor, centres: Tensor) -> Tensor:
-    """r^2 log r^2 of the distances of points (B, N, 2) from centres (B, M, 2): (B, N, M)."""
-    squares = (points[:, :, None] - centres[:, None]).square().sum(3)
-    return squares * (squares + 1e-12).log()

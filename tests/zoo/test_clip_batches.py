@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from neuralpaint.zoo.data.talking import Clips, WordSpan
-from neuralpaint.zoo.talking.geometry import TEMPLATE
+from neuralpaint.zoo.talking.geometry import TEMPLATE, opening
 from neuralpaint.zoo.train.avwnet import chosen, other_rows
 from neuralpaint.zoo.train.clip_batches import (
     VIEW_DRAWS,
@@ -18,7 +18,6 @@ from neuralpaint.zoo.train.clip_batches import (
     check_side,
     face_distance,
     mouth_distance,
-    opening,
     reflected,
     tinted,
     views,

@@ -5,15 +5,8 @@ import torch
 from torch import Tensor
 
 from neuralpaint.zoo.face_template import TEMPLATE
-from neuralpaint.zoo.prototypes import (
-    MOST,
-    STRONGER,
-    Prototypes,
-    bands,
-    blurred,
-    face_area,
-    warped,
-)
+from neuralpaint.zoo.prototypes import MOST, STRONGER, Prototypes, bands, blurred, face_area
+from neuralpaint.zoo.spline import warped
 
 SIZE = 64
 FACE = torch.from_numpy(TEMPLATE.copy()).float().view(1, 136)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from torch import Tensor
 
 from .. import face_template
 from ..face_geometry import POINTS, Pixels, Points, Similarity, checked, fit
@@ -240,3 +241,10 @@ def mouth_box(landmarks: ArrayLike, margin: float = 0.25) -> Box:
     edge = margin * float(high[0] - low[0])
     (left, top), (right, bottom) = np.clip([low - edge, high + edge], 0, 1).tolist()
     return Box(left, top, right, bottom)
+
+
+def opening(landmarks: Tensor) -> Tensor:
+    """How far the lips are apart, (..., 136) to (...,), a share of the side (points 62 and 66)."""
+    points = landmarks.unflatten(-1, (POINTS, 2))
+    gap: Tensor = points[..., 66, 1] - points[..., 62, 1]
+    return gap

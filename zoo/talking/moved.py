@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torch.nn import functional
 
 from ...backend import device as devices
 from ...backend.files import MediaError
 from ..data.talking import Clip, Clips, join
 from ..face_geometry import POINTS
 from ..faces import FaceError, FaceFinder
+from ..spline import warped
+from .geometry import opening
 from .inputs import TalkingFace, read_face
 
 NAME = "moved photos"
@@ -29,16 +30,16 @@ CLOSED = 0.012
 STILL = (*range(17, 27), *range(36, 48))
 """Brows and eyes: a photo's glasses must not follow them."""
 INNER = tuple(range(60, 68))
-STEP = 4
-"""Pixels between the places where the spline is worked out; it is smooth between them."""
+SKIN = (1, 15, 30)
+"""Points whose pixels tell how bright a face is: both sides and the tip of the nose."""
+DIMMEST, BRIGHTER = 0.35, 0.75
+"""The light on teeth: so much in black, and so much more in white."""
 DARK, TEETH = (46.0, 18.0, 18.0), (206.0, 196.0, 184.0)
 BITE = 0.45
 """Share of the opening that the upper teeth fill, at most `TALL` sides."""
 TALL = 0.022
 FINE = 4
 """Sub-pixels a side of the mouth's edge."""
-
-_ANCHORS = tuple((x, y) for x in (0.0, 0.5, 1.0) for y in (0.0, 0.5, 1.0) if (x, y) != (0.5, 0.5))
 
 Report = Callable[[int, int], None]
 """(clips made, how many are wanted)."""
@@ -89,77 +90,24 @@ def moved_photos(
     return join(NAME, found, skipped)
 
 
-def opening(landmarks: NDArray[np.floating]) -> float:
-    """How far the lips of (68, 2) points are apart in their middle."""
-    return float(landmarks[66, 1] - landmarks[62, 1])
-
-
 def follow(own: Tensor, track: Tensor) -> Tensor:
     """Where a face's points go if it moves as another does.
 
     Args:
-        own: (68, 2) of the face.
-        track: (T, 68, 2) of the other; the frame whose lips are the closest is taken for its rest.
+        own: (136,) of the face, in sides.
+        track: (T, 136) of the other; the frame whose lips are the closest is taken for its rest.
 
     Returns:
-        (T, 68, 2), movements as large as the breadths of the mouths are to each other; eyes and
-        brows stay.
+        (T, 136), movements as large as the breadths of the mouths are to each other; eyes and brows
+        stay.
     """
-    apart = track[:, 66, 1] - track[:, 62, 1]
-    rest = track[int(apart.argmin())]
-    scale = (own[54] - own[48]).norm() / (rest[54] - rest[48]).norm()
-    moves = scale * (track - rest)
+    rest = track[int(opening(track).argmin())]
+    here, there = own.view(POINTS, 2), rest.view(POINTS, 2)
+    scale = (here[54] - here[48]).norm() / (there[54] - there[48]).norm()
+    moves = (scale * (track - rest)).view(-1, POINTS, 2)
     moves[:, list(STILL)] = 0
-    places: Tensor = own + moves
+    places: Tensor = (here + moves).flatten(1)
     return places
-
-
-def warped(image: Tensor, own: Tensor, targets: Tensor) -> Tensor:
-    """A picture whose points go elsewhere; its border stays.
-
-    Args:
-        image: (3, S, S) float.
-        own: (P, 2) pixels.
-        targets: (T, P, 2) where they go.
-
-    Returns:
-        (T, 3, S, S).
-    """
-    side = image.shape[-1]
-    anchors = own.new_tensor(_ANCHORS) * side
-    ends = torch.cat([targets, anchors.expand(len(targets), -1, -1)], 1) / side
-    starts = torch.cat([own, anchors])[None] / side
-    size = ends.shape[1]
-    # From where each place of the new picture comes: f(ends) = starts - ends, solved for all T.
-    kernel = _bending(torch.cdist(ends, ends))
-    plane = torch.cat([ends.new_ones(*ends.shape[:2], 1), ends], 2)
-    system = ends.new_zeros(len(ends), size + 3, size + 3)
-    system[:, :size, :size] = kernel + 1e-5 * torch.eye(size, dtype=ends.dtype)
-    system[:, :size, size:], system[:, size:, :size] = plane, plane.mT
-    wanted = torch.cat([starts - ends, ends.new_zeros(len(ends), 3, 2)], 1)
-    weights = torch.linalg.solve(system, wanted)
-    cells = (torch.arange(side // STEP, dtype=ends.dtype) + 0.5) * STEP / side
-    grid = torch.stack(torch.meshgrid(cells, cells, indexing="xy"), 2).flatten(0, 1)
-    reach = _bending(torch.cdist(grid.expand(len(ends), -1, -1), ends))
-    flat = torch.cat([torch.ones(len(grid), 1, dtype=ends.dtype), grid], 1)
-    shift = reach @ weights[:, :size] + flat @ weights[:, size:]
-    shift = shift.mT.unflatten(2, (side // STEP, side // STEP))
-    shift = functional.interpolate(shift, size=(side, side), mode="bilinear", align_corners=False)
-    pixels = (torch.arange(side, dtype=ends.dtype) + 0.5) / side
-    place = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), 2)
-    where = 2 * (place + shift.permute(0, 2, 3, 1)) - 1
-    return functional.grid_sample(
-        image.to(ends.dtype).expand(len(ends), -1, -1, -1),
-        where,
-        padding_mode="border",
-        align_corners=False,
-    )
-
-
-def _bending(distance: Tensor) -> Tensor:
-    """r^2 log r, the kernel of the spline in the plane."""
-    square = distance.square()
-    return 0.5 * square * square.clamp(min=1e-12).log()
 
 
 def paint_mouth(frame: NDArray[np.float32], points: NDArray[np.float64], light: float) -> None:
@@ -171,7 +119,7 @@ def paint_mouth(frame: NDArray[np.float32], points: NDArray[np.float64], light: 
         light: of the face, 0 to 1.
     """
     side = len(frame)
-    apart = opening(points)
+    apart = float(points[66, 1] - points[62, 1])
     if apart < 1:
         return
     inner = points[list(INNER)]
@@ -197,22 +145,23 @@ def _polygon(points: NDArray[np.float64], side: int) -> NDArray[np.float32]:
 
 def _moved(face: TalkingFace, source: Clips, clip: int, number: int) -> Clip:
     side, rows = source.size, source.rows(clip)
-    own = torch.from_numpy(np.asarray(face.landmarks, np.float32))
-    track = source.landmarks[rows].reshape(-1, POINTS, 2) * side
-    targets = follow(own, track)
-    image = torch.from_numpy(np.ascontiguousarray(face.image)).permute(2, 0, 1).float()
-    frames = warped(image, own, targets).permute(0, 2, 3, 1).contiguous().numpy()
-    cheeks = own[[1, 15, 30]].round().long().clamp(0, side - 1)
-    light = float(image[:, cheeks[:, 1], cheeks[:, 0]].mean() / 255)
-    if opening(face.landmarks) < CLOSED * side:
-        for frame, points in zip(frames, targets.double().numpy(), strict=True):
-            paint_mouth(frame, points, 0.35 + 0.75 * light)
-    shown = torch.from_numpy(frames.clip(0, 255).round().astype(np.uint8))
+    own = torch.from_numpy(face.landmarks / side).float().flatten()
+    targets = follow(own, source.landmarks[rows])
+    count = len(targets)
+    image = torch.tensor(face.image).permute(2, 0, 1).float()
+    shown = warped(image.expand(count, -1, -1, -1), own.expand(count, -1), targets)
+    frames = shown.permute(0, 2, 3, 1).contiguous().numpy()
+    if opening(own) < CLOSED:
+        across, down = (own.view(POINTS, 2)[list(SKIN)] * side).long().clamp(0, side - 1).T
+        light = DIMMEST + BRIGHTER * float(image[:, down, across].mean() / 255)
+        places = targets.double().view(count, POINTS, 2).numpy() * side
+        for frame, points in zip(frames, places, strict=True):
+            paint_mouth(frame, points, light)
     return Clip(
         name=f"{number}: {face.name} as {source.names[clip]}",
-        frames=shown.permute(0, 3, 1, 2).contiguous(),
-        landmarks=(targets / side).flatten(1).clamp(-1, 2),
-        windows=source.windows[rows].clone(),
+        frames=torch.from_numpy(frames.round().clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2),
+        landmarks=targets.clamp(-1, 2),
+        windows=source.windows[rows],
         samples=source.sound(clip),
         words=(),
         speaker=number,

@@ -263,13 +263,6 @@ def _apart(first: Tensor, second: Tensor) -> Tensor:
     return apart
 
 
-def opening(landmarks: Tensor) -> Tensor:
-    """How far the lips are apart, (..., 136) to (...,), a share of the side (points 62 and 66)."""
-    points = landmarks.unflatten(-1, (POINTS, 2))
-    gap: Tensor = points[..., 66, 1] - points[..., 62, 1]
-    return gap
-
-
 def reflected(landmarks: Tensor) -> Tensor:
     """The landmarks of mirrored faces, (..., 136); see `ldcgan_parts.mirrored`."""
     return mirrored(landmarks.reshape(-1, COORDINATES)).view_as(landmarks)

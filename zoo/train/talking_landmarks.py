@@ -22,13 +22,13 @@ from ...backend.distributed import Group
 from ...backend.sheet import sheet
 from ..data.talking import Clips
 from ..ldcgan_parts import POINTS, scaled
+from ..talking.geometry import opening
 from ..talking_landmarks import TalkingLandmarks, TalkingLandmarksConfig, save_talking_landmarks
 from .clip_batches import (
     LIPS,
     ClipBatches,
     face_distance,
     mouth_distance,
-    opening,
     reflected,
 )
 from .face_batches import share
