@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from measure import show
 from neuralpaint import zoo
@@ -19,45 +20,40 @@ from neuralpaint.zoo.avwnet_model import AvwNet
 from neuralpaint.zoo.data.grid import open_grid
 from neuralpaint.zoo.data.talking import Clips
 from neuralpaint.zoo.ldcgan_photos import SharedFinder
-from neuralpaint.zoo.metrics.talking import mouth_region
+from neuralpaint.zoo.metrics.talking import Region, decibels, mouth_region, square_error
 from neuralpaint.zoo.talking.inputs import TalkingFace
 from neuralpaint.zoo.talking.mfcc import SAMPLE_RATE
 from neuralpaint.zoo.talking.moved import moved_photos
 
-
-def decibels(frames: torch.Tensor, real: torch.Tensor) -> float:
-    """Mean PSNR over frames (T, 3, h, w) uint8."""
-    square = (frames.float() - real.float()).square().mean((1, 2, 3)).clamp(min=1e-6)
-    return float((10 * torch.log10(255**2 / square)).mean())
+FIRST = "first_frame"
 
 
 def measure(clips: Clips, models: dict[str, AvwNet]) -> None:
     """Print the mean PSNR of the mouth box, of the first frame repeated and of each model."""
-    found: dict[str, list[float]] = {"first_frame": [], **{name: [] for name in models}}
+    found: dict[str, list[float]] = {name: [] for name in (FIRST, *models)}
     for clip in range(len(clips)):
         rows = clips.rows(clip)
         real, points = clips.frames[rows], clips.landmarks[rows]
         box = mouth_region(points, clips.size)
+
+        def near(name: str, frames: Tensor, real: Tensor = real, box: Region = box) -> None:
+            square = square_error(box.of(frames), box.of(real[1:]))
+            found[name].append(float(decibels(square).mean()))
+
+        near(FIRST, real[:1].expand_as(real[1:]))
         image = real[0].permute(1, 2, 0).contiguous().numpy()
         face = TalkingFace.placed(image, points[0].reshape(-1, 2).numpy() * clips.size)
-        mouth = box.of(real[1:])
-        found["first_frame"].append(decibels(box.of(real[:1]).expand_as(mouth), mouth))
         for name, model in models.items():
-            made = model.generate(face, (clips.sound(clip), SAMPLE_RATE), read_words=False).frames
-            shown = torch.from_numpy(np.ascontiguousarray(made[1:].transpose(0, 3, 1, 2)))
-            found[name].append(decibels(box.of(shown), mouth))
+            video = model.generate(face, (clips.sound(clip), SAMPLE_RATE), read_words=False)
+            near(name, torch.from_numpy(video.frames[1:]).permute(0, 3, 1, 2))
     for name, values in found.items():
-        spread = float(np.std(values, ddof=1)) / len(values) ** 0.5
-        show(f"moved_photos_{len(values)}_{name}_mouth_psnr", float(np.mean(values)), "dB")
-        ahead = np.array(values) - np.array(found["first_frame"])
-        error = float(ahead.std(ddof=1)) / len(values) ** 0.5
-        if name != "first_frame":
-            show(
-                f"moved_photos_{len(values)}_{name}_ahead_of_first_frame", float(ahead.mean()), "dB"
-            )
-            show(f"moved_photos_{len(values)}_{name}_its_standard_error", error, "dB")
-        else:
-            show(f"moved_photos_{len(values)}_{name}_standard_error", spread, "dB")
+        label = f"moved_photos_{len(values)}_{name}"
+        show(f"{label}_mouth_psnr", float(np.mean(values)), "dB")
+        if name != FIRST:
+            ahead = np.subtract(values, found[FIRST])
+            show(f"{label}_ahead_of_{FIRST}", float(ahead.mean()), "dB")
+            error = float(ahead.std(ddof=1)) / len(values) ** 0.5
+            show(f"{label}_ahead_standard_error", error, "dB")
 
 
 def main() -> None:

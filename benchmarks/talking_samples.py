@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw
 from neuralpaint import zoo
 from neuralpaint.zoo.avwnet_model import AvwNet
 from neuralpaint.zoo.data.grid import open_grid
-from neuralpaint.zoo.data.talking import SILENCE, Clips
+from neuralpaint.zoo.data.talking import Clips
+from neuralpaint.zoo.metrics.talking_samples import moments
 from neuralpaint.zoo.procedural_talking import make_clips
 from neuralpaint.zoo.talking.inputs import TalkingFace
 from neuralpaint.zoo.talking.mfcc import SAMPLE_RATE
@@ -40,17 +41,6 @@ def made(model: AvwNet, clips: Clips, clip: int) -> TalkingVideo:
     video = model.generate(face, (clips.sound(clip), SAMPLE_RATE))
     assert isinstance(video, TalkingVideo)
     return video
-
-
-def moments(clips: Clips, clip: int) -> list[tuple[int, str]]:
-    """Frames of a clip while it speaks, and what is said in them."""
-    said = [span for span in clips.words[clip] if span.word != SILENCE]
-    places = np.linspace(said[0].start + 2, said[-1].end - 2, COLUMNS).round().astype(int).tolist()
-    found = []
-    for place in places:
-        word = [span.word for span in said if span.start <= place < span.end]
-        found.append((place, word[0] if word else ""))
-    return found
 
 
 def page(rows: list[tuple[str, Frames, list[tuple[int, str]]]]) -> Image.Image:
@@ -97,13 +87,17 @@ def main() -> None:
     for name, video in {"grid": spoken, "photo": photo, "drawn": drawn}.items():
         print(video.save(videos / f"{name}.mp4"), "the lip reader reads:", video.text)
 
-    times = moments(grid, options.clip)
+    last = len(people) - 1
+    times, drawn_times = (
+        moments(clips.words[clip], len(frames_of(clips, clip)), COLUMNS)
+        for clips, clip in ((grid, options.clip), (people, last))
+    )
     rows = [
         ("real", frames_of(grid, options.clip), times),
         ("generated", spoken.frames, times),
         ("another face", photo.frames, times),
-        ("drawn, real", frames_of(people, len(people) - 1), moments(people, len(people) - 1)),
-        ("drawn, generated", drawn.frames, moments(people, len(people) - 1)),
+        ("drawn, real", frames_of(people, last), drawn_times),
+        ("drawn, generated", drawn.frames, drawn_times),
     ]
     target = options.out / "images" / "talking.png"
     page(rows).save(target, optimize=True)

@@ -237,10 +237,10 @@ def _photos(folder: Path) -> list[Path]:
     from .backend.datasets import tenth
     from .zoo.age_many import SUFFIXES
 
-    if any(folder.rglob("*.mp4")) or any(folder.rglob("*.mpg")):
+    files = sorted(folder.rglob("*"))
+    if any(file.suffix.lower() in (".mp4", ".mpg") for file in files):
         return []
-    found = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-    return sorted(file for file in found if tenth(file))
+    return [file for file in files if file.suffix.lower() in SUFFIXES and tenth(file)]
 
 
 def _moved(photos: list[Path], clips: "Clips", count: int, seed: int) -> "Clips":

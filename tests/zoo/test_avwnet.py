@@ -15,8 +15,6 @@ from neuralpaint.zoo.avwnet import (
     AvwnetOutput,
     Discriminator,
     Generator,
-    LipReaderConfig,
-    TalkingLandmarksConfig,
     build,
     load_avwnet,
 )
@@ -25,15 +23,9 @@ from neuralpaint.zoo.avwnet_losses import mouth_areas, pixel_loss
 from neuralpaint.zoo.avwnet_parts import Shape
 from neuralpaint.zoo.talking.geometry import TEMPLATE
 from neuralpaint.zoo.talking_landmarks import TalkingLandmarks
+from tests.zoo.talking_models import CONFIG as TINY
 
-READER = LipReaderConfig(words=("bin", "blue", "sil"), width=2, blocks=(1, 1, 1, 1), hidden=4)
-TINY = AvwnetConfig(
-    ni=4,
-    nd=2,
-    audio=2,
-    landmarks=TalkingLandmarksConfig(components=3, hidden=8),
-    reader=READER,
-)
+READER = TINY.reader
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

@@ -5,16 +5,10 @@ from typing import Any
 
 import pytest
 
-from neuralpaint.zoo.avwnet import AvwnetConfig, LipReaderConfig, TalkingLandmarksConfig
+from neuralpaint.zoo.avwnet import AvwnetConfig, LipReaderConfig
+from tests.zoo.talking_models import CONFIG as TINY
 
-READER = LipReaderConfig(words=("bin", "blue", "sil"), width=2, blocks=(1, 1, 1, 1), hidden=4)
-TINY = AvwnetConfig(
-    ni=4,
-    nd=2,
-    audio=2,
-    landmarks=TalkingLandmarksConfig(components=3, hidden=8),
-    reader=READER,
-)
+READER = TINY.reader
 
 
 def test_configuration_as_json() -> None:

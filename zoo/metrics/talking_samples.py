@@ -78,15 +78,15 @@ def strip(samples: Sequence[Sample], model: str) -> GeneratedImage:
     draw = ImageDraw.Draw(page)
     for number, sample in enumerate(samples):
         top = GAP + number * block
-        times = _times(sample)
-        for column, time in enumerate(times):
+        times = moments(sample.words, len(sample.spoken.real))
+        for column, (_, word) in enumerate(times):
             left = LEFT + column * (SIDE + GAP)
-            draw.text((left, top), _word(sample.words, time), fill="black", font_size=12)
+            draw.text((left, top), word, fill="black", font_size=12)
         for row, who in enumerate(ROWS):
             down = top + HEAD + row * (SIDE + GAP)
             draw.text((GAP, down + SIDE // 2 - 7), who, fill="black", font_size=12)
             frames = sample.spoken.real if who == REAL else sample.spoken.frames[who]
-            for column, time in enumerate(times):
+            for column, (time, _) in enumerate(times):
                 shown = Image.fromarray(_pixels(frames[time])).resize(
                     (SIDE, SIDE), Image.Resampling.LANCZOS
                 )
@@ -95,19 +95,24 @@ def strip(samples: Sequence[Sample], model: str) -> GeneratedImage:
     return GeneratedImage(np.asarray(page), marks(model, Clips=names))
 
 
-def _times(sample: Sample) -> list[int]:
-    """Frames spread over what is said; over the whole clip where nothing is."""
-    last = len(sample.spoken.real) - 1
-    said = [span for span in sample.words if span.word != SILENCE]
-    start, end = (said[0].start, said[-1].end) if said else (0.0, float(last))
-    places = np.linspace(start, end, COLUMNS).round().astype(int).clip(0, last)
-    times: list[int] = places.tolist()
-    return times
+def moments(words: Sequence[WordSpan], frames: int, count: int = COLUMNS) -> list[tuple[int, str]]:
+    """Frames spread over what is said; over the whole clip where nothing is.
 
+    Args:
+        words: of the clip, in the order of time.
+        frames: of the clip.
+        count: how many are wanted.
 
-def _word(words: Sequence[WordSpan], time: int) -> str:
-    here = [span.word for span in words if span.start <= time < span.end and span.word != SILENCE]
-    return here[0] if here else ""
+    Returns:
+        Of each its place and the word that is said in it, "" where none is.
+    """
+    said = [span for span in words if span.word != SILENCE]
+    start, end = (said[0].start, said[-1].end) if said else (0.0, frames - 1.0)
+    places: list[int] = (
+        np.linspace(start, end, count).round().astype(int).clip(0, frames - 1).tolist()
+    )
+    here = [[span.word for span in said if span.start <= at < span.end] for at in places]
+    return [(place, found[0] if found else "") for place, found in zip(places, here, strict=True)]
 
 
 def _pixels(frame: Tensor) -> NDArray[np.uint8]:
