@@ -114,7 +114,7 @@ class AvwNet(Model):
         """Let a face say something.
 
         Nothing is drawn at random: the same photo and sound give the same video. The frames and
-        masks of ten minutes are 1.05 GB, and the process 1.8 GB; `stream` keeps none of them.
+        masks of ten minutes are 1.05 GB, and the process 1.65 GB; `stream` keeps none of them.
 
         Args:
             face: photo as path, PIL image or array (see `media.as_image`), a face that is in its
